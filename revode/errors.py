@@ -1,0 +1,41 @@
+"""Errors of this package. Each message names the argument, its value, what is allowed, and the remedy."""
+
+
+class RevodeError(Exception):
+    """Base of all errors of this package."""
+
+
+class FieldShapeError(RevodeError, ValueError):
+    """A residual function does not keep the shape of its input."""
+
+
+class FieldDtypeError(RevodeError, ValueError):
+    """A residual function returns no tensor of a floating type."""
+
+
+class FieldModifiedInputError(RevodeError, ValueError):
+    """A residual function writes into its input, which the inverse needs unchanged."""
+
+
+class NotInvertibleError(RevodeError, ValueError):
+    """A step that cannot be undone is asked to be undone."""
+
+
+class ChannelError(RevodeError, ValueError):
+    """A number of channels does not fit the scheme."""
+
+
+class StepSizeError(RevodeError, ValueError):
+    """A step size that is no finite number."""
+
+
+class DataError(RevodeError, OSError):
+    """Image data is missing, incomplete, or cannot be fetched."""
+
+
+class CheckpointError(RevodeError, OSError):
+    """A checkpoint, result or weight file is broken, or cannot be written."""
+
+
+class TrainingError(RevodeError, RuntimeError):
+    """Training cannot go on, for example because the loss is not finite."""
