@@ -1,0 +1,322 @@
+"""The one backward pass: activations are rebuilt from the end while the gradient runs back.
+
+Behind each shear ``a <- c*a + scale*g(b)`` the value g(b) is computed once, with its gradient. That value undoes the
+shear, and its gradient carries the cotangent on, so a training step costs one extra forward evaluation: 4/3 of
+ordinary backpropagation, whatever the scheme. Kept for the backward pass are the input and the final state of the
+stage, and, where the inverse divides by c, a few snapshots.
+
+Sources: Gomez et al. 2017 (arXiv 1707.04585) for the backward pass of additive couplings; Chang et al. 2018
+(arXiv 1709.03698) for its use with Hamiltonian, midpoint and leapfrog steps; Maclaurin et al. 2015
+(arXiv 1502.03492) for the rounding error of an inverse that divides by c.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from . import shear as primitive
+from .errors import NotInvertibleError
+from .replay import Autocast, Generators, Modules, buffers
+from .shear import Shear, State
+
+#: A snapshot of the state is kept before the inverse would amplify rounding errors by more than this.
+MAX_AMPLIFICATION = 30.0
+
+_warned: set[str] = set()
+
+
+def _warn_once(reason: str) -> None:
+    if reason not in _warned:
+        _warned.add(reason)
+        warnings.warn(
+            f"{reason}: revode falls back to stored activations here (right, but memory grows with depth)",
+            stacklevel=4,
+        )
+
+
+def snapshot_positions(shears: Sequence[Shear], limit: float = MAX_AMPLIFICATION) -> list[int]:
+    """Indices of the shears before which the state is kept.
+
+    Undoing a shear divides by c and so multiplies rounding errors of its target by 1/\\|c\\|. A snapshot is placed
+    whenever the product of these factors since the last one would pass ``limit``, for any part of the state.
+    With |c| = 1 there are none.
+
+    Raises:
+        NotInvertibleError: if a shear has c = 0.
+    """
+    positions: list[int] = []
+    growth: dict[int, float] = {}
+    for k, s in enumerate(shears):
+        if s.c == 0:
+            raise NotInvertibleError(
+                f"shear {k} has c = 0: it forgets the part it changes, so the reversible backward pass cannot rebuild "
+                "it; use c != 0, or memory='stored'"
+            )
+        factor = growth.get(s.target, 1.0) / abs(s.c)
+        if factor > limit:
+            positions.append(k)
+            growth.clear()
+            factor = 1.0 / abs(s.c)
+        growth[s.target] = max(factor, 1.0)
+    return positions
+
+
+def propagate(
+    shears: Sequence[Shear], state: State, kwargs: dict | None = None, *, memory: str = "reversible"
+) -> State:
+    """Apply the shears to the state; the gradient does not depend on ``memory``, its cost does.
+
+    Args:
+        shears: The updates, in order.
+        state: Parts of the state, tensors of one shape and dtype.
+        kwargs: Extra keyword arguments handed to every g; tensors among them may need gradients.
+        memory: "reversible" rebuilds activations in the backward pass, memory independent of the number of
+            shears; "stored" is ordinary autograd.
+
+    Returns:
+        The new state. Its tensors are safe to be modified in place.
+
+    Raises:
+        NotInvertibleError: if gradients are needed, memory is "reversible" and a shear has c = 0.
+        ValueError: for another value of ``memory`` or malformed shears (:func:`revode.shear.check`).
+    """
+    if memory not in ("reversible", "stored"):
+        raise ValueError(f"memory = {memory!r} must be 'reversible' or 'stored'")
+    kwargs = kwargs or {}
+    if memory == "stored" or not torch.is_grad_enabled():
+        return primitive.forward(shears, state, kwargs)
+    if torch.compiler.is_compiling():
+        from . import traced  # it builds on this module
+
+        return traced.propagate(shears, state, kwargs)
+    if reason := _cannot_reverse():
+        _warn_once(reason)
+        return primitive.forward(shears, state, kwargs)
+    plan, inputs = _Plan.of(shears, state, kwargs)
+    if plan is None:
+        return primitive.forward(shears, state, kwargs)
+    return _Reversible.apply(plan, *inputs)
+
+
+def unwind(
+    shears: Sequence[Shear],
+    state: State,
+    cotangents: Sequence[Tensor],
+    pull: Callable[[int, Tensor, Tensor], tuple[Tensor, Tensor | None]],
+    snapshots: dict[int, State],
+    first: int = 0,
+) -> list[Tensor]:
+    """Walk back over the shears: rebuild each state from the next one and carry the cotangents along.
+
+    Args:
+        shears: The updates, in the order of the forward pass.
+        state: The final state.
+        cotangents: Gradient of the loss with respect to the final state.
+        pull: ``pull(k, b, w)`` evaluates g of shear k at b once; returns its value and the gradient of <w, g(b)>
+            with respect to b (None if there is none), and accumulates the gradients of parameters by itself.
+        snapshots: Kept states, by the index of the shear they stand before.
+        first: Index of the shear to stop at; nothing before it needs gradient.
+
+    Returns:
+        The gradient with respect to the initial state.
+    """
+    parts, grads = list(state), list(cotangents)
+    for k in range(len(shears) - 1, first - 1, -1):
+        s = shears[k]
+        w = grads[s.target]
+        v, d = pull(k, parts[s.source], w if s.scale == 1 else w * s.scale)
+        if d is not None:
+            grads[s.source] = grads[s.source] + d
+        if s.c != 1:
+            grads[s.target] = s.c * w
+        if k in snapshots:
+            parts = list(snapshots[k])
+        elif k > first:
+            parts[s.target] = primitive.subtract(s, parts[s.target], v)
+    return grads
+
+
+def _cannot_reverse() -> str:
+    if torch._C._are_functorch_transforms_active():
+        return "a torch.func transform is active"
+    if forward_ad._current_level >= 0:
+        return "forward-mode differentiation is active"
+    return ""
+
+
+@dataclass(eq=False)
+class _Field:
+    """One residual function, and where its parameters stand among the inputs of the autograd function."""
+
+    g: nn.Module
+    names: list[str]
+    where: list[int]
+    buffers: dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class _Plan:
+    """What one call of the autograd function does, and what its second evaluation has to repeat."""
+
+    shears: Sequence[Shear]
+    fields: list[_Field | None]
+    parts: int
+    needs: list[bool]  # of the inputs: the state, tensors among kwargs, every parameter once
+    kwargs_spec: object
+    kwargs_leaves: list
+    kwargs_where: list[int]  # positions among the leaves of the tensors that need gradient
+    snapshots: list[int]
+    first: int  # before this shear nothing needs gradient
+    modules: Modules
+    autocast: Autocast
+    generators: list[Generators | None] = field(default_factory=list)
+    written: list[dict[str, Tensor]] = field(default_factory=list)  # buffers as g found them, where it changed them
+
+    @classmethod
+    def of(cls, shears: Sequence[Shear], state: State, kwargs: dict) -> tuple[_Plan | None, list[Tensor]]:
+        """The plan and its input tensors; no plan if nothing in the call needs gradient."""
+        leaves, spec = tree_flatten(kwargs)
+        kwargs_where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        inputs = [*state, *(leaves[i] for i in kwargs_where)]
+        first = 0 if any(t.requires_grad for t in inputs) else None
+        index: dict[Tensor, int] = {}
+        known: dict[nn.Module, _Field] = {}
+        fields: list[_Field | None] = []
+        for k, s in enumerate(shears):
+            f = known.get(s.g) if s.g is not None else None
+            if s.g is not None and f is None:
+                f = known[s.g] = _Field(s.g, [], [], buffers(s.g))
+                for name, p in s.g.named_parameters(remove_duplicate=False):
+                    if p not in index:
+                        index[p] = len(inputs)
+                        inputs.append(p)
+                    f.names.append(name)
+                    f.where.append(index[p])
+                    if p.requires_grad and first is None:
+                        first = k
+            fields.append(f)
+        if first is None:
+            return None, inputs
+        for i in kwargs_where:
+            leaves[i] = None
+        plan = cls(
+            shears=shears,
+            fields=fields,
+            parts=len(state),
+            needs=[t.requires_grad for t in inputs],
+            kwargs_spec=spec,
+            kwargs_leaves=leaves,
+            kwargs_where=kwargs_where,
+            snapshots=snapshot_positions(shears),
+            first=first,
+            modules=Modules(known),
+            autocast=Autocast(state[0].device.type),
+        )
+        return plan, inputs
+
+    def kwargs(self, tensors: Sequence[Tensor]) -> dict:
+        leaves = list(self.kwargs_leaves)
+        for j, i in enumerate(self.kwargs_where):
+            leaves[i] = tensors[self.parts + j]
+        return tree_unflatten(leaves, self.kwargs_spec)
+
+    def again(self, k: int, b: Tensor, tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+        """g of shear k at b, with these tensors as parameters, under the conditions of the forward pass."""
+        f, generators = self.fields[k], self.generators[k]
+        swapped = {n: tensors[i] for n, i in zip(f.names, f.where, strict=True)}
+        swapped |= {n: t.clone() for n, t in self.written[k].items()}
+        with self.autocast(), generators() if generators else nullcontext():
+            return functional_call(f.g, swapped, (b,), self.kwargs(tensors)).to(dtype)
+
+
+class _Reversible(torch.autograd.Function):
+    """A whole sequence of shears as one node of the graph."""
+
+    @staticmethod
+    def forward(ctx, plan: _Plan, *inputs: Tensor) -> State:
+        kwargs = plan.kwargs(inputs)
+        parts = list(inputs[: plan.parts])
+        kept: list[Tensor] = []
+        keep = set(plan.snapshots)
+        generators = Generators(parts[0].device)
+        with plan.modules.watched():
+            for k, (s, f) in enumerate(zip(plan.shears, plan.fields, strict=True)):
+                if k in keep:
+                    kept += parts
+                before = {n: b.clone() for n, b in f.buffers.items()} if f else {}
+                parts[s.target] = primitive.add(s, parts[s.target], primitive.increment(s, parts, kwargs))
+                plan.written.append(
+                    {n: b for n, b in before.items() if not torch.equal(b, f.g.get_buffer(n))} if f else {}
+                )
+                now = Generators(parts[0].device) if f else generators
+                plan.generators.append(None if now == generators else generators)
+                generators = now
+        ctx.plan = plan
+        unchanged = [
+            b for f, w in zip(plan.fields, plan.written, strict=True) if f for n, b in f.buffers.items() if n not in w
+        ]  # kept by reference: autograd refuses to go on if they are modified before the backward pass
+        ctx.save_for_backward(*inputs, *parts, *kept, *unchanged)
+        # Copies, because what the caller does to the result in place must not reach what is kept.
+        return tuple(p.clone() for p in parts)
+
+    @staticmethod
+    def backward(ctx, *cotangents: Tensor):
+        plan: _Plan = ctx.plan
+        saved = list(ctx.saved_tensors)
+        inputs, state = saved[: len(plan.needs)], saved[len(plan.needs) : len(plan.needs) + plan.parts]
+        if torch.is_grad_enabled():  # create_graph=True: the result must be differentiable itself
+            _warn_once("double backward (create_graph=True)")
+            return None, *_Reversible._stored(plan, inputs, cotangents)
+        kept = saved[len(plan.needs) + plan.parts :]
+        snapshots = {k: tuple(kept[i * plan.parts : (i + 1) * plan.parts]) for i, k in enumerate(plan.snapshots)}
+        # Gradients are taken with respect to aliases: hooks of a parameter must fire once, where they are summed up.
+        leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, plan.needs, strict=True)]
+        upstream = any(plan.needs[: plan.parts + len(plan.kwargs_where)])
+        total: list[Tensor | None] = [None] * len(inputs)
+
+        def pull(k: int, b: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
+            f = plan.fields[k]
+            if f is None:
+                return b.to(w.dtype), w.to(b.dtype)
+            b = b.detach().requires_grad_(upstream or k > plan.first)
+            wanted = [i for i in dict.fromkeys([*range(plan.parts, plan.parts + len(plan.kwargs_where)), *f.where])
+                      if plan.needs[i]]  # fmt: skip
+            with torch.enable_grad():
+                v = plan.again(k, b, leaves, w.dtype)
+            at = [b] * b.requires_grad + [leaves[i] for i in wanted]
+            if not (at and v.requires_grad):
+                return v.detach(), None
+            grads = list(torch.autograd.grad(v, at, w, allow_unused=True))
+            d = grads.pop(0) if b.requires_grad else None
+            for i, g in zip(wanted, grads, strict=True):
+                if g is not None:
+                    total[i] = g if total[i] is None else total[i] + g
+            return v.detach(), d
+
+        with plan.modules.replayed():
+            total[: plan.parts] = unwind(plan.shears, state, cotangents, pull, snapshots, plan.first)
+        return None, *(t if need else None for t, need in zip(total, plan.needs, strict=True))
+
+    @staticmethod
+    def _stored(plan: _Plan, inputs: list[Tensor], cotangents: tuple[Tensor, ...]) -> list[Tensor | None]:
+        """The gradient by ordinary autograd from the stage's input, itself differentiable."""
+        aliases = [t.view_as(t) for t in inputs]
+        parts = aliases[: plan.parts]
+        with plan.modules.replayed():
+            for k, s in enumerate(plan.shears):
+                b, dtype = parts[s.source], parts[s.target].dtype
+                v = b.to(dtype) if s.g is None else plan.again(k, b, aliases, dtype)
+                parts[s.target] = primitive.add(s, parts[s.target], v)
+        at = [i for i, need in enumerate(plan.needs) if need]
+        grads = torch.autograd.grad(parts, [aliases[i] for i in at], cotangents, create_graph=True, allow_unused=True)
+        found = dict(zip(at, grads, strict=True))
+        return [found.get(i) for i in range(len(inputs))]

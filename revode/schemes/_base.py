@@ -1,0 +1,109 @@
+"""The contract of a scheme: how a differential equation becomes a sequence of shears."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from .. import shear as primitive
+from ..errors import ChannelError, StepSizeError
+from ..shear import Shear, State
+
+
+class Scheme(ABC):
+    """A rule for one step of a network seen as a differential equation.
+
+    A block holds the residual functions of one step as an ``nn.ModuleList``; a scheme says how many it needs
+    (``fields``), how the input becomes the state (:meth:`start`), which shears make step j (:meth:`shears`), and
+    what of the state is the output (:meth:`finish`).
+
+    Args:
+        h: Step size, finite. May be set to another value at any time.
+
+    Attributes:
+        name: As in :data:`revode.schemes.SCHEMES`.
+        fields: Number of residual functions of one block.
+        order: Order of accuracy in h of the output at a fixed time.
+        stability_limit: Largest h * omega for which the scheme is stable on an oscillation of frequency omega.
+        reversible: Whether the steps can be undone.
+        source: Paper and equation.
+
+    Raises:
+        StepSizeError: if h is not a finite number.
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[int] = 1
+    order: ClassVar[int]
+    stability_limit: ClassVar[float]
+    reversible: ClassVar[bool] = True
+    source: ClassVar[str]
+
+    def __init__(self, h: float = 1.0):
+        self.h = h
+
+    @property
+    def h(self) -> float:
+        """Step size."""
+        return self._h
+
+    @h.setter
+    def h(self, value: float) -> None:
+        try:
+            value = float(value)
+        except (TypeError, ValueError):
+            value = math.nan
+        if not math.isfinite(value):
+            raise StepSizeError(f"h = {value!r} must be a finite number, for example 0.1")
+        self._h = value
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(h={self.h:g})"
+
+    @abstractmethod
+    def start(self, x: Tensor) -> State:
+        """The state at time 0 from the input x of shape (N, C, ...)."""
+
+    @abstractmethod
+    def shears(self, block: nn.ModuleList, j: int) -> tuple[Shear, ...]:
+        """The shears of step j, j = 0, 1, ..., with the residual functions of its block."""
+
+    @abstractmethod
+    def finish(self, state: State, steps: int) -> Tensor:
+        """The output after this number of steps."""
+
+    @abstractmethod
+    def resume(self, y: Tensor) -> State:
+        """The final state where the output determines it; the inverse of :meth:`finish`."""
+
+    def step(self, state: State, block: nn.ModuleList, j: int = 0, **kwargs) -> State:
+        """One step: the state at time (j + 1) h from that at time j h."""
+        return primitive.forward(self.shears(block, j), state, kwargs)
+
+    def inverse(self, state: State, block: nn.ModuleList, j: int = 0, **kwargs) -> State:
+        """The step undone: the state at time j h from that at time (j + 1) h."""
+        return primitive.inverse(self.shears(block, j), state, kwargs)
+
+
+def halves(x: Tensor) -> State:
+    """The two halves of the channels, each laid out like x (contiguous or channels_last).
+
+    Raises:
+        ChannelError: if x has an odd number of channels.
+    """
+    if x.dim() < 2 or x.shape[1] % 2:
+        raise ChannelError(
+            f"x has shape {tuple(x.shape)}: this scheme splits the channels (dimension 1) into two halves, so their "
+            "number must be even; pad with a zero channel or choose an even width"
+        )
+    return tuple(part.contiguous(memory_format=layout(x)) for part in x.chunk(2, dim=1))
+
+
+def layout(x: Tensor) -> torch.memory_format:
+    """The memory format of x."""
+    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format

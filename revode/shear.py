@@ -1,0 +1,158 @@
+"""The one primitive: the shear ``x[target] <- c * x[target] + scale * g(x[source])``.
+
+A shear changes one part of the state by a function of *another* part, so it can be undone exactly in algebra,
+whatever ``g`` is: the value that was added is computed again from the part that did not change. Every
+reversible network of this package is a sequence of shears; the schemes only choose targets, signs and step sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import FieldDtypeError, FieldModifiedInputError, FieldShapeError, NotInvertibleError
+
+State = tuple[Tensor, ...]
+
+
+class Shear(NamedTuple):
+    """One update ``x[target] <- c * x[target] + scale * g(x[source])``.
+
+    Attributes:
+        target: Index of the part of the state that changes.
+        source: Index of the part that is read; never the target.
+        g: Module that maps the source to a tensor of the target's shape; None stands for the identity.
+        scale: Factor of the increment, for example the step size h or -h. Finite.
+        c: Factor of the old value, 1 for every scheme but the momentum rule. Finite; c = 0 forgets the old
+            value, so such a shear cannot be undone.
+    """
+
+    target: int
+    source: int
+    g: nn.Module | None
+    scale: float = 1.0
+    c: float = 1.0
+
+
+def check(shears: Sequence[Shear], parts: int) -> None:
+    """Refuse shears that are no shears of a state with the given number of parts.
+
+    Raises:
+        ValueError: for an index outside the state, target equal to source, or a factor that is not finite.
+        TypeError: if ``g`` is not a module: the parameters of a bare function cannot be found.
+    """
+    for k, s in enumerate(shears):
+        if s.target == s.source or not (0 <= s.target < parts and 0 <= s.source < parts):
+            raise ValueError(
+                f"shear {k}: target = {s.target} and source = {s.source} must be two different parts of the state, "
+                f"0 to {parts - 1}: a part that is changed by a function of itself cannot be undone"
+            )
+        if s.g is not None and not isinstance(s.g, nn.Module):
+            raise TypeError(
+                f"shear {k}: g = {s.g!r} must be a torch.nn.Module or None, so that its parameters are known; "
+                "wrap the function in a module"
+            )
+        if not (math.isfinite(s.scale) and math.isfinite(s.c)):
+            raise ValueError(
+                f"shear {k}: scale = {s.scale} and c = {s.c} must be finite numbers; check the step size h"
+            )
+
+
+def increment(shear: Shear, state: Sequence[Tensor], kwargs: dict) -> Tensor:
+    """The value g(x[source]), cast to the target's dtype.
+
+    Raises:
+        FieldModifiedInputError: if g wrote into its input.
+        FieldShapeError, FieldDtypeError: as :func:`checked`.
+    """
+    b, a = state[shear.source], state[shear.target]
+    if shear.g is None:
+        return b.to(a.dtype)
+    v = shear.g(b, **kwargs) if torch.compiler.is_compiling() else _guarded(shear.g, b, kwargs)
+    return checked(shear, v, a)
+
+
+def checked(shear: Shear, v: Tensor, a: Tensor) -> Tensor:
+    """The value v of g in the dtype of the part a that it changes, refused if it does not fit.
+
+    Raises:
+        FieldShapeError: if the value has not the shape of a.
+        FieldDtypeError: if the value is not a tensor of a floating type.
+    """
+    if not isinstance(v, Tensor) or not v.is_floating_point():
+        kind = v.dtype if isinstance(v, Tensor) else type(v).__name__
+        raise FieldDtypeError(
+            f"g = {type(shear.g).__name__} returned {kind}; it must return one tensor of a floating type"
+        )
+    if v.shape != a.shape:
+        raise FieldShapeError(
+            f"g = {type(shear.g).__name__} returned shape {tuple(v.shape)}, but the part it changes has shape "
+            f"{tuple(a.shape)}; g must keep the shape: use stride 1, 'same' padding and as many outputs as inputs"
+        )
+    return v.to(a.dtype)
+
+
+def _guarded(g: nn.Module, b: Tensor, kwargs: dict) -> Tensor:
+    """g(b), refused if g changed b: the inverse needs the input that the forward saw."""
+    if b.is_inference():
+        return g(b, **kwargs)
+    version = b._version
+    v = g(b, **kwargs)
+    if b._version != version:
+        raise FieldModifiedInputError(
+            f"g = {type(g).__name__} modified its input in place, so the step could not be undone; "
+            "set inplace=False in its first layer (or clone the input there)"
+        )
+    return v
+
+
+def add(shear: Shear, a: Tensor, v: Tensor) -> Tensor:
+    """c * a + scale * v."""
+    return torch.add(a if shear.c == 1 else shear.c * a, v, alpha=shear.scale)
+
+
+def subtract(shear: Shear, a: Tensor, v: Tensor) -> Tensor:
+    """(a - scale * v) / c, the inverse of :func:`add` in its first argument.
+
+    Raises:
+        NotInvertibleError: if c = 0.
+    """
+    if shear.c == 0:
+        raise NotInvertibleError(
+            "c = 0: this shear forgets the part it changes, so it cannot be undone; use c != 0, or memory='stored'"
+        )
+    a = torch.sub(a, v, alpha=shear.scale)
+    return a if shear.c == 1 else a / shear.c
+
+
+def forward(shears: Sequence[Shear], state: State, kwargs: dict | None = None) -> State:
+    """Apply the shears one after the other; ordinary autograd sees every operation.
+
+    Args:
+        shears: The updates, in order.
+        state: Parts of the state, tensors of one shape.
+        kwargs: Extra keyword arguments handed to every g.
+
+    Returns:
+        The new state; the tensors given are not modified.
+    """
+    parts = list(state)
+    for s in shears:
+        parts[s.target] = add(s, parts[s.target], increment(s, parts, kwargs or {}))
+    return tuple(parts)
+
+
+def inverse(shears: Sequence[Shear], state: State, kwargs: dict | None = None) -> State:
+    """Undo the shears, last first: ``inverse(shears, forward(shears, x))`` is x up to rounding.
+
+    Raises:
+        NotInvertibleError: if a shear has c = 0.
+    """
+    parts = list(state)
+    for s in reversed(shears):
+        parts[s.target] = subtract(s, parts[s.target], increment(s, parts, kwargs or {}))
+    return tuple(parts)

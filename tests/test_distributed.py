@@ -1,0 +1,77 @@
+"""DistributedDataParallel on two gloo processes on the CPU."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from .helpers import REVERSIBLE, images, relative, stage, stored_copy
+
+
+def network(name, norm):
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), stage(name, blocks=3, norm=norm), nn.Conv2d(8, 1, 1)).double()
+
+
+def batch():
+    torch.manual_seed(2)
+    return images(8, 3, dtype=torch.float64)
+
+
+def loss(y):
+    return y.square().mean()
+
+
+def worker(rank, port, name, norm, results):
+    torch.set_num_threads(1)
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    net = DistributedDataParallel(network(name, norm))
+    loss(net(batch()[rank * 4 : rank * 4 + 4])).backward()
+    if rank == 0:
+        results.put([p.grad.numpy() for p in net.parameters()])
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def two_processes(name, norm):
+    context = mp.get_context("spawn")
+    results = context.SimpleQueue()
+    spawned = mp.start_processes(worker, (free_port(), name, norm, results), nprocs=2, join=False)
+    found = [torch.from_numpy(g) for g in results.get()]
+    while not spawned.join():
+        pass
+    return found
+
+
+@pytest.mark.parametrize("name", REVERSIBLE)
+def test_without_batch_norm_as_one_process_on_the_joined_batch(name):
+    net = stored_copy(network(name, norm=False))
+    loss(net(batch())).backward()
+    found = two_processes(name, norm=False)
+    assert max(relative(g, p.grad) for g, p in zip(found, net.parameters(), strict=True)) < 1e-12
+
+
+@pytest.mark.parametrize("name", ["hamiltonian", "leapfrog"])
+def test_with_batch_norm_the_mean_of_the_two_processes_gradients(name):
+    mean = None
+    for half in batch().chunk(2):
+        net = stored_copy(network(name, norm=True))
+        loss(net(half)).backward()
+        grads = [p.grad / 2 for p in net.parameters()]
+        mean = grads if mean is None else [a + b for a, b in zip(mean, grads)]
+    found = two_processes(name, norm=True)
+    assert max(relative(g, m) for g, m in zip(found, mean, strict=True)) < 1e-12
