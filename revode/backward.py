@@ -129,7 +129,9 @@ def unwind(
     Returns:
         The gradient with respect to the initial state.
     """
-    parts, grads = list(state), list(cotangents)
+    parts = list(state)
+    # In the state's layout, or each addition and convolution below would work across two layouts.
+    grads = [w.contiguous(memory_format=primitive.layout(p)) for w, p in zip(cotangents, parts)]
     for k in range(len(shears) - 1, first - 1, -1):
         s = shears[k]
         w = grads[s.target]

@@ -129,6 +129,12 @@ def subtract(shear: Shear, a: Tensor, v: Tensor) -> Tensor:
     return a if shear.c == 1 else a / shear.c
 
 
+def layout(x: Tensor) -> torch.memory_format:
+    """The memory format of x: channels_last where x is laid out so, else contiguous."""
+    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 def forward(shears: Sequence[Shear], state: State, kwargs: dict | None = None) -> State:
     """Apply the shears one after the other; ordinary autograd sees every operation.
 

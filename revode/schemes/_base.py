@@ -6,12 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from .. import shear as primitive
 from ..errors import ChannelError, StepSizeError
-from ..shear import Shear, State
+from ..shear import Shear, State, layout
 
 
 class Scheme(ABC):
@@ -101,9 +100,3 @@ def halves(x: Tensor) -> State:
             "number must be even; pad with a zero channel or choose an even width"
         )
     return tuple(part.contiguous(memory_format=layout(x)) for part in x.chunk(2, dim=1))
-
-
-def layout(x: Tensor) -> torch.memory_format:
-    """The memory format of x."""
-    last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
