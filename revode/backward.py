@@ -31,6 +31,9 @@ from .shear import Shear, State
 #: A snapshot of the state is kept before the inverse would amplify rounding errors by more than this.
 MAX_AMPLIFICATION = 30.0
 
+#: Whether torch.compile can trace a whole stage (measured); with older versions it breaks the graph around it.
+TRACEABLE = torch.__version__ >= (2, 12)
+
 _warned: set[str] = set()
 
 
@@ -95,6 +98,8 @@ def propagate(
     if memory == "stored" or not torch.is_grad_enabled():
         return primitive.forward(shears, state, kwargs)
     if torch.compiler.is_compiling():
+        if not TRACEABLE:
+            return _uncompiled(shears, state, kwargs)
         from . import traced  # it builds on this module
 
         return traced.propagate(shears, state, kwargs)
@@ -105,6 +110,11 @@ def propagate(
     if plan is None:
         return primitive.forward(shears, state, kwargs)
     return _Reversible.apply(plan, *inputs)
+
+
+@torch.compiler.disable
+def _uncompiled(shears: Sequence[Shear], state: State, kwargs: dict) -> State:
+    return propagate(shears, state, kwargs)
 
 
 def unwind(
