@@ -39,3 +39,7 @@ class CheckpointError(RevodeError, OSError):
 
 class TrainingError(RevodeError, RuntimeError):
     """Training cannot go on, for example because the loss is not finite."""
+
+
+class ImageError(RevodeError, ValueError):
+    """A batch of images that a network cannot take: its shape, size or type."""

@@ -1,0 +1,297 @@
+"""Residual functions: the right-hand sides of the differential equations, as modules that keep the shape.
+
+Each is built on one linear operator K, a 3x3 convolution on images or a matrix on vectors, whose kernel is the
+parameter ``weight``. K^T is the exact adjoint of K, <K x, y> = <x, K^T y>: the transposed convolution with the
+same kernel tensor, stride 1 and zero padding 1.
+
+Two forms are kept apart by ``normalization``. "none" is the equation as printed in the papers, with a bias.
+"batch" is the placement of batch normalization in the authors' released code, which has no biases and whose
+settings (eps 1e-3, running averages with decay 0.99) are used here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+#: Activation functions s, all non-decreasing with slope at most 1, which the stability bounds rest on.
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "tanh": torch.tanh, "identity": lambda x: x}
+NORMALIZATIONS = ("batch", "none")
+
+
+class Convolution:
+    """K x for images (N, C, H, W): 3x3, zero padding 1, kernel (C_out, C_in, 3, 3)."""
+
+    norm = nn.BatchNorm2d
+    taps = 9
+
+    @staticmethod
+    def kernel(out: int, inp: int) -> Tensor:
+        return torch.empty(out, inp, 3, 3)
+
+    @staticmethod
+    def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
+        return F.conv2d(x, weight, bias, stride, padding=1)
+
+    @staticmethod
+    def adjoint(x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv_transpose2d(x, weight, padding=1)
+
+    @staticmethod
+    def antisymmetric(weight: Tensor) -> Tensor:
+        # The adjoint of a convolution is the convolution with the flipped kernel, channels exchanged.
+        return weight - weight.flip(2, 3).transpose(0, 1)
+
+
+class Dense:
+    """K x for vectors (N, C): a matrix (C_out, C_in)."""
+
+    norm = nn.BatchNorm1d
+    taps = 1
+
+    @staticmethod
+    def kernel(out: int, inp: int) -> Tensor:
+        return torch.empty(out, inp)
+
+    @staticmethod
+    def apply(x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1) -> Tensor:
+        return F.linear(x, weight, bias)
+
+    @staticmethod
+    def adjoint(x: Tensor, weight: Tensor) -> Tensor:
+        return F.linear(x, weight.T)
+
+    @staticmethod
+    def antisymmetric(weight: Tensor) -> Tensor:
+        return weight - weight.T
+
+
+def init_kernel(weight: Tensor, taps: int, generator: torch.Generator | None = None) -> None:
+    """Fill with a normal law of deviation sqrt(2 / (taps * C_out)), cut off at two deviations (released code)."""
+    std = math.sqrt(2.0 / (taps * weight.shape[0]))
+    values = drawn(weight, generator)
+    nn.init.trunc_normal_(values, std=std, a=-2 * std, b=2 * std, generator=generator)
+    with torch.no_grad():
+        weight.copy_(values)
+
+
+def drawn(weight: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Where to draw the values of a weight: with a generator on the CPU, so that they are the same on every device."""
+    return weight if generator is None else torch.empty(weight.shape, dtype=weight.dtype, device="cpu")
+
+
+def batch_norm(kind: type[nn.Module], channels: int) -> nn.Module:
+    """Batch normalization with the released code's eps = 1e-3 and decay 0.99."""
+    return kind(channels, eps=1e-3, momentum=0.01)
+
+
+class Field(nn.Module):
+    """Base of the residual functions.
+
+    Args:
+        activation: Name of s in :data:`ACTIVATIONS`.
+        normalization: "batch" or "none".
+        dense: K is a matrix on (N, C) instead of a convolution on (N, C, H, W).
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+
+    def __init__(self, activation: str = "relu", normalization: str = "batch", dense: bool = False):
+        super().__init__()
+        choose("activation", activation, ACTIVATIONS)
+        choose("normalization", normalization, NORMALIZATIONS)
+        self.activation = activation
+        self.normalization = normalization
+        self.operator: type[Convolution] | type[Dense] = Dense if dense else Convolution
+
+    def _norm(self, channels: int, wanted: bool = True) -> nn.Module:
+        wanted = wanted and self.normalization == "batch"
+        return batch_norm(self.operator.norm, channels) if wanted else nn.Identity()
+
+    def _bias(self, channels: int) -> nn.Parameter | None:
+        return nn.Parameter(torch.zeros(channels)) if self.normalization == "none" else None
+
+    def _s(self, x: Tensor) -> Tensor:
+        return ACTIVATIONS[self.activation](x)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Draw new kernels, from the generator if one is given; biases become 0."""
+        for p in self.parameters(recurse=False):
+            init_kernel(p, self.operator.taps, generator) if p.dim() > 1 else nn.init.zeros_(p)
+        for m in self.children():
+            if hasattr(m, "reset_parameters"):
+                m.reset_parameters()
+
+    def kernels(self) -> list[nn.Parameter]:
+        """The kernels, in the order of their use."""
+        return [p for p in self.parameters() if p.dim() > 1]
+
+    def linear(self, x: Tensor) -> Tensor:
+        """The derivative where s' = 1, without normalization, applied to x."""
+        raise NotImplementedError
+
+    def linear_adjoint(self, x: Tensor) -> Tensor:
+        """The adjoint of :meth:`linear`."""
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Shape, activation and normalization."""
+        shape = " + ".join("x".join(map(str, k.shape)) for k in self.kernels())
+        return f"kernel {shape}, activation={self.activation!r}, normalization={self.normalization!r}"
+
+
+class SymmetricField(Field):
+    r"""f(y) = K^T s(K y + b), or with batch normalization f(y) = K^T s(BN(K BN(y))).
+
+    For non-decreasing s its derivative K^T diag(s') K is symmetric and positive semidefinite: with the signs of the
+    Hamiltonian and leapfrog schemes all frequencies are real, for any K.
+
+    Args:
+        channels: Number of channels C.
+        activation: Name of s.
+        normalization: "none" is the printed equation with bias; "batch" the released code: normalization (without
+            activation) before K, normalization before s, no bias.
+        first_norm: Normalize before K. The released code does not in the first function of a network, whose input
+            was just normalized.
+        dense: K is a matrix on (N, C) instead of a convolution on (N, C, H, W).
+
+    Shapes: (N, C, H, W) to the same; (N, C) to the same if dense.
+
+    Source: Chang et al. 2018 (arXiv 1709.03698), two-layer Hamiltonian block; released code for "batch".
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+    ):
+        super().__init__(activation, normalization, dense)
+        self.norm1 = self._norm(channels, first_norm)
+        self.weight = nn.Parameter(self.operator.kernel(channels, channels))
+        self.bias = self._bias(channels)
+        self.norm2 = self._norm(channels)
+        self.reset_parameters()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """f(y)."""
+        k = self.operator
+        return k.adjoint(self._s(self.norm2(k.apply(self.norm1(y), self.weight, self.bias))), self.weight)
+
+    def linear(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(self.operator.apply(x, self.weight), self.weight)
+
+    linear_adjoint = linear
+
+
+class AntisymmetricField(Field):
+    r"""f(y) = s((K - K^T) y + b), or with batch normalization f(y) = s(BN((K - K^T) BN(y))).
+
+    K - K^T is one convolution, with the kernel W - flip(W)^T. For non-decreasing s the derivative
+    diag(s') (K - K^T) has imaginary eigenvalues only, as the midpoint scheme needs. Batch normalization, whose
+    scales stand on both sides of K - K^T, bends this, as it does in the Hamiltonian network.
+
+    No released code shows where the authors normalized here; "batch" follows their Hamiltonian network.
+
+    Args and shapes: as :class:`SymmetricField`.
+
+    Source: Chang et al. 2018 (arXiv 1709.03698), midpoint network.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+    ):
+        super().__init__(activation, normalization, dense)
+        self.norm1 = self._norm(channels, first_norm)
+        self.weight = nn.Parameter(self.operator.kernel(channels, channels))
+        self.bias = self._bias(channels)
+        self.norm2 = self._norm(channels)
+        self.reset_parameters()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """f(y)."""
+        k = self.operator
+        return self._s(self.norm2(k.apply(self.norm1(y), k.antisymmetric(self.weight), self.bias)))
+
+    def linear(self, x: Tensor) -> Tensor:
+        return self.operator.apply(x, self.operator.antisymmetric(self.weight))
+
+    def linear_adjoint(self, x: Tensor) -> Tensor:
+        return -self.linear(x)
+
+
+class BranchField(Field):
+    r"""F(y) = K2 s(BN(K1 s(BN(y)))), the two-layer branch of ResNet (pre-activation) and RevNet.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output; None: as many as of the input.
+        stride: Of the first convolution; 2 halves the resolution.
+        activation: Name of s.
+        normalization: "none" leaves BN out and adds biases to K1 and K2.
+        activate: Begin with s(BN(y)). The released code does not in the first block of a network, whose input was
+            just normalized and activated.
+        dense: K1 and K2 are matrices on (N, C).
+
+    Shapes: (N, C_in, H, W) to (N, C_out, H / stride, W / stride).
+
+    Source: He et al. 2016 (arXiv 1603.05027); Gomez et al. 2017 (arXiv 1707.04585), released code.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int | None = None,
+        stride: int = 1,
+        activation: str = "relu",
+        normalization: str = "batch",
+        activate: bool = True,
+        dense: bool = False,
+    ):
+        super().__init__(activation, normalization, dense)
+        out_channels = in_channels if out_channels is None else out_channels
+        if stride != 1 and dense:
+            raise ValueError(f"stride = {stride} must be 1 for dense = True: vectors have no resolution")
+        self.stride = stride
+        self.activate = activate
+        self.norm1 = self._norm(in_channels, activate)
+        self.weight = nn.Parameter(self.operator.kernel(out_channels, in_channels))
+        self.bias = self._bias(out_channels)
+        self.norm2 = self._norm(out_channels)
+        self.weight2 = nn.Parameter(self.operator.kernel(out_channels, out_channels))
+        self.bias2 = self._bias(out_channels)
+        self.reset_parameters()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """F(y)."""
+        k = self.operator
+        y = self._s(self.norm1(y)) if self.activate else y
+        return k.apply(self._s(self.norm2(k.apply(y, self.weight, self.bias, self.stride))), self.weight2, self.bias2)
+
+    def linear(self, x: Tensor) -> Tensor:
+        return self.operator.apply(self.operator.apply(x, self.weight), self.weight2)
+
+    def linear_adjoint(self, x: Tensor) -> Tensor:
+        return self.operator.adjoint(self.operator.adjoint(x, self.weight2), self.weight)
+
+
+def choose(argument: str, value: str, choices) -> None:
+    """Refuse a value that is none of the choices.
+
+    Raises:
+        ValueError: naming the argument, the value and the choices.
+    """
+    if value not in choices:
+        raise ValueError(f"{argument} = {value!r} must be one of: {', '.join(map(str, choices))}")
