@@ -1,0 +1,325 @@
+"""Open the built book in Chromium with all outside network blocked, read it, and turn the slider."""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import http.server
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import sync_playwright
+
+from revode import stability
+from revode.stability import PROBLEMS, STABILITY_LIMIT
+
+ROOT = Path(__file__).resolve().parent.parent
+SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html"))
+TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+#: From the table of contents and not from what was built: a page that is missing must fail.
+PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"]), "index", "search", "genindex"]
+EXPLORER = "book/02_step_size_and_stability"
+PHONE = {"width": 390, "height": 800}
+RAW_BYTES, GZIP_BYTES = 3_000_000, 1_000_000  # a first visit, all that the page loads
+COMPRESSED = (".woff", ".woff2", ".png", ".jpg")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+# preload: axe would fetch style sheets again, from the wrong folder; listing what passes takes most of its time
+AXE = {"preload": False, "resultTypes": ["violations"]}
+MEANINGFUL = [(s, p) for s in STABILITY_LIMIT for p in PROBLEMS if not stability.why_not(s, p)]
+pages = pytest.mark.parametrize("name", PAGES)
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture(scope="module")
+def origin():
+    if not (SITE / "index.html").exists():
+        pytest.fail("the book is not built: run `make book`, or name a built one with SITE=...", pytrace=False)
+    handler = functools.partial(Quiet, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, origin):
+    """visit(name, **context options) -> page; the test fails at its end on any complaint of the browser."""
+    opened = []
+
+    def go(name: str, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        complaints: list[str] = []
+        opened.append((context, name, complaints))
+
+        def gate(route):
+            url = route.request.url
+            if url.startswith((origin, "data:", "blob:")):
+                route.continue_()
+            else:
+                complaints.append(f"outside request: {url}")
+                route.abort()
+
+        context.route("**/*", gate)
+        page = context.new_page()
+        page.bytes = {}
+        page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(f"{m.type}: {m.text}"))
+        page.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
+        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
+        page.on("requestfinished", lambda r: page.bytes.update({r.url: r}))
+        path, _, query = name.partition("?")
+        page.goto(f"{origin}/{path}.html{'?' * bool(query)}{query}", wait_until="load")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_function("() => !document.querySelector('script[type$=\"widget-view+json\"]')")
+        return page
+
+    yield go
+    for context, name, complaints in opened:
+        context.close()
+        assert not complaints, f"{name}: {complaints}"
+
+
+# --- every page ----------------------------------------------------------------------------------------------
+
+
+@pages
+def test_page_is_quiet_offline_light_and_has_its_math_and_widgets(visit, name):
+    page = visit(name)
+    text = page.evaluate("document.body.innerText")
+    assert "\\(" not in text, "math was not typeset"
+    assert "$$" not in text, "math was not typeset"
+    assert page.locator(".math").count() <= page.locator("mjx-container").count()
+    for widget in page.locator(".anywidget-static:not(.needs-kernel)").all():
+        assert widget.get_attribute("data-mounted") == "true"
+    raw = packed = 0
+    for url, request in page.bytes.items():
+        if not url.startswith(("blob:", "data:")) and (name != "index" or "/index.html" not in url.replace(TOC["root"], "")):
+            body = request.response().body()
+            raw += len(body)
+            packed += len(body) if url.split("?")[0].endswith(COMPRESSED) else len(gzip.compress(body, 6))
+    assert raw < RAW_BYTES
+    assert packed < GZIP_BYTES
+
+
+@pages
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_page_fits_a_phone_and_axe_finds_nothing(visit, name, scheme):
+    page = visit(name, color_scheme=scheme)
+    for size in ({"width": 1280, "height": 900}, PHONE):
+        page.set_viewport_size(size)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        if size is PHONE and scheme == "dark":
+            continue  # layout in light, colours on the wide page: nothing is left to see here
+        found = Axe().run(page, options=AXE).response["violations"]
+        assert [(v["id"], node["target"][0]) for v in found for node in v["nodes"]] == []
+
+
+def test_search_finds_without_a_server(visit):
+    page = visit("search?q=leapfrog")
+    page.locator("#search-results a").first.wait_for()
+    assert "step size" in page.locator("#search-results").inner_text().lower()
+
+
+def test_reader_can_turn_the_lights_out(visit):
+    page = visit(EXPLORER, color_scheme="light")
+
+    def colours():
+        look = "e => [getComputedStyle(e).stroke, getComputedStyle(document.body).backgroundColor]"
+        return page.locator(".rv-step svg.rv-depth .rv-path").first.evaluate(look)
+
+    before = colours()
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        if page.evaluate("document.documentElement.dataset.theme") == "dark":
+            break
+    page.wait_for_timeout(300)
+    after = colours()
+    assert before[0] != after[0]
+    assert before[1] != after[1]
+
+
+# --- the step-size explorer ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explorer(visit):
+    page = visit(EXPLORER)
+    widget = page.locator(".rv-step").first
+    widget.scroll_into_view_if_needed()
+    return widget
+
+
+def choose(widget, value: str) -> None:
+    widget.locator(f"input[value={value}]").evaluate("e => e.click()")
+
+
+def set_h(widget, h: float) -> None:
+    move = "(e, k) => { e.value = k; e.dispatchEvent(new Event('input', { bubbles: true })); }"
+    widget.locator("input[type=range]").evaluate(move, round(h * 100))
+
+
+def drawn(widget) -> dict:
+    return widget.evaluate("e => e.revode")
+
+
+def picture(widget) -> str:
+    return widget.locator(".rv-panels").evaluate("e => e.innerHTML")
+
+
+def spoken(widget) -> str:
+    widget.page.wait_for_timeout(450)  # not at every step of a drag
+    return widget.locator("[aria-live=polite]").inner_text()
+
+
+def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):
+    slider = explorer.get_by_role("slider", name="step size h")
+    seen, said = [picture(explorer)], [spoken(explorer)]
+
+    slider.focus()
+    for _ in range(8):
+        explorer.page.keyboard.press("ArrowRight")
+    seen.append(picture(explorer))
+    said.append(spoken(explorer))
+    assert slider.get_attribute("aria-valuetext") == "h = 0.18, unstable"
+    assert explorer.locator("output").inner_text() == "0.18"
+
+    box = slider.bounding_box()
+    y = box["y"] + box["height"] / 2
+    at = (18 - 1) / (250 - 1)  # the knob is 22 pixels wide
+    explorer.page.mouse.move(box["x"] + 11 + (box["width"] - 22) * at, y)
+    explorer.page.mouse.down()
+    explorer.page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=5)
+    explorer.page.mouse.up()
+    seen.append(picture(explorer))
+    said.append(spoken(explorer))
+    assert drawn(explorer)["h"] > 2
+
+    assert len(set(seen)) == 3
+    assert len(set(said)) == 3
+    assert said[0].startswith("Euler on the centre, h = 0.10: unstable, the largest root is 1.005")
+    slider.press("Home")
+    assert drawn(explorer)["h"] == 0.01
+
+
+def test_choices_by_keyboard(explorer):
+    explorer.locator("input[value=euler]").focus()
+    explorer.page.keyboard.press("ArrowRight")
+    assert drawn(explorer)["scheme"] == "midpoint"
+    explorer.locator("input[value=centre]").focus()
+    explorer.page.keyboard.press("ArrowRight")
+    assert drawn(explorer)["problem"] == "spiral"
+    assert spoken(explorer).startswith("Midpoint on the spiral")
+
+
+def test_what_has_no_meaning_is_disabled_with_its_reason_in_words(explorer):
+    choose(explorer, "hamiltonian")
+    choose(explorer, "spiral")
+    for scheme in ("hamiltonian", "leapfrog"):
+        button = explorer.locator(f"input[value={scheme}]")
+        assert button.is_disabled()
+        why = explorer.locator(f"[id='{button.get_attribute('aria-describedby')}']")
+        assert "damping" in why.inner_text()
+    assert drawn(explorer)["scheme"] == "euler"
+    choose(explorer, "saddle")
+    assert explorer.locator("input:disabled").count() == 0
+    assert not explorer.locator(".rv-why").is_visible()
+
+
+def test_ticks_lead_to_the_critical_step_sizes(explorer):
+    choose(explorer, "midpoint")
+    explorer.get_by_role("button", name="set h to 1.00, critical for midpoint").click()
+    assert drawn(explorer)["h"] == 1.0
+    assert "exactly critical" in spoken(explorer)
+    assert explorer.get_attribute("data-stable") == "true"
+    explorer.get_by_role("slider").press("ArrowRight")
+    assert explorer.get_attribute("data-stable") == "false"
+    choose(explorer, "leapfrog")
+    explorer.get_by_role("button", name="set h to 2.00, critical for Verlet, leapfrog").click()
+    assert explorer.get_attribute("data-stable") == "true"
+    choose(explorer, "spiral")
+    explorer.get_by_role("button", name="set h to 0.20, critical for Euler").click()
+    assert drawn(explorer)["h"] == 0.2
+
+
+@pytest.mark.parametrize(("scheme", "problem"), MEANINGFUL)
+def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, problem):
+    choose(explorer, problem)
+    choose(explorer, scheme)
+    chosen = PROBLEMS[problem]
+    for h in (0.1, 0.5, 1.0, 1.37, 2.1):
+        set_h(explorer, h)
+        got = drawn(explorer)
+        got["sizes"] = np.array(got["sizes"], float)
+        assert (got["scheme"], got["problem"], got["source"]) == (scheme, problem, "page")
+        assert got["h"] == pytest.approx(h, abs=1e-15)
+        want = stability.trajectory(scheme, chosen, h)
+        size = chosen.size(want)
+        # a pendulum driven past its limits is chaotic: there the two sines' last bits grow
+        steps = 12 if chosen.nonlinear and h >= 1 else 100
+        np.testing.assert_allclose(
+            np.array(got["states"], float).reshape(-1, 2)[:steps], want[:steps], rtol=1e-11, atol=1e-11 * size[:steps].max()
+        )
+        np.testing.assert_allclose(got["sizes"][:steps], size[:steps], rtol=1e-11, atol=1e-11)
+        assert got["growth"] == pytest.approx(stability.growth(scheme, h * chosen.eigenvalues).max(), rel=1e-12)
+        # the dots: h lambda for the first-order schemes, the roots of one block for the others
+        z = h * chosen.eigenvalues
+        dots = z if scheme in ("euler", "midpoint") else stability.roots(scheme, z[0])
+        shown = sorted((complex(*d) for d in got["dots"]), key=lambda d: (round(d.imag, 6), d.real))
+        assert shown == pytest.approx(sorted(dots, key=lambda d: (round(d.imag, 6), d.real)), abs=1e-7)
+
+        # and what is on the screen is those numbers
+        place = got["scale"]["plane"]
+        shown = explorer.locator("svg.rv-plane .rv-start").evaluate("e => [e.cx.baseVal.value, e.cy.baseVal.value]")
+        q, p = chosen.start
+        assert shown == pytest.approx([place["cx"] + place["k"] * q, place["cy"] - place["k"] * p], abs=0.01)
+        line = explorer.locator("svg.rv-depth path.rv-path").get_attribute("d")
+        points = np.array([[float(v) for v in c.split()] for c in line.replace("M", "L").split("L")[1:]])
+        axis = got["scale"]["depth"]
+        decades = np.log10(got["sizes"])
+        y = axis["y1"] - (axis["y1"] - axis["y0"]) * (decades - axis["floor"]) / (axis["ceil"] - axis["floor"])
+        inside = np.abs(y) < 9000
+        np.testing.assert_allclose(points[inside, 1], y[inside], atol=0.02)
+        np.testing.assert_allclose(points[:, 0], np.linspace(axis["x0"], axis["x1"], 101), atol=0.02)
+
+
+def test_blocks_can_be_run_and_pointed_at_but_not_against_the_readers_wish(visit):
+    page = visit(EXPLORER)
+    widget = page.locator(".rv-step").first
+    widget.get_by_role("button", name="run the blocks").click()
+    widget.locator("svg.rv-plane .rv-cursor").wait_for(state="attached")
+    widget.get_by_role("button", name="stop").click()
+    assert widget.locator(".rv-cursor").count() == 0
+    depth = widget.locator("svg.rv-depth")
+    depth.hover()
+    assert "block 5" in depth.locator("text.rv-cursor").text_content()
+    still = visit(EXPLORER, reduced_motion="reduce").locator(".rv-step").first
+    assert not still.locator(".rv-play").is_visible()
+
+
+def test_landing_page_has_a_figure_that_works(visit):
+    page = visit(TOC["root"])
+    widget = page.locator(".rv-step").first
+    before = picture(widget)
+    widget.get_by_role("slider").press("ArrowRight")
+    assert picture(widget) != before
+    choose(widget, "leapfrog")
+    assert "leapfrog on the centre" in spoken(widget).lower()
+    assert page.locator(".sd-card").count() >= 5
