@@ -391,16 +391,19 @@ def trajectory(
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer y' = F(y) of a network with its weights held fixed, and its trajectories for a row of step sizes.
+    """A layer Y' = F(Y) of a network with its weights held fixed, and what becomes of a small change of its input.
+
+    The same block is repeated, once from a state and once from the state with a small change. Their difference over
+    depth tells stability apart from the layer's own motion.
 
     Attributes:
         title: What it is, in words.
         eigenvalues: Some eigenvalues of the Jacobian of F at the start, those with Im >= 0, the largest first.
         critical: Midpoint's critical step size, 1 over the largest modulus of an eigenvalue.
         h: Step sizes, of shape (k,), equally spaced.
-        plane: Trajectories in the plane in which the layer moves most, divided by the norm of the start, of shape
+        plane: The change in the plane in which it moves most, divided by its norm at the start, of shape
             (2 schemes, k, steps + 1, 2); schemes in the order of :attr:`schemes`.
-        norm: Norm of the state divided by that of the start, of shape (2 schemes, k, steps + 1).
+        norm: Norm of the change divided by that at the start, of shape (2 schemes, k, steps + 1).
         origin: Which network, block and image it was taken from.
         follow: Where the network is at hand, the function that computes (plane, norm) anew for a scheme and a step
             size; not saved.
@@ -482,13 +485,13 @@ def layer_data(
     eigenvalues: Sequence[complex] | None = None,
     keep: int = 200,
 ) -> Layer:
-    """Freeze the weights of one block of a network and follow y' = F(y) from one state, for many step sizes.
+    """Repeat one block of a network with its weights held fixed and follow a small change, for many step sizes.
 
     Args:
         field: F, a torch module or function that keeps the shape of its input, in evaluation mode.
         state: Y_0, a tensor of shape (1, C, H, W): what the layer gets for one image.
         title: What it is, in words.
-        steps: Number of blocks of the trajectories.
+        steps: How often the block is repeated.
         count: Number of step sizes, equally spaced.
         reach: The largest step size in units of midpoint's critical one.
         eigenvalues: Those of the Jacobian of F at the state; None computes them, which takes a dense matrix with
@@ -514,8 +517,9 @@ def layer_data(
 def layer_follower(field: Callable, state, critical: float, steps: int = 100) -> Callable:
     """The function (scheme, h) -> (plane, norm) that follows a layer with Euler or midpoint.
 
-    The plane is that of the two first principal directions of a run of midpoint with a quarter of the critical step
-    size, turned so that the start has no negative coordinate: the same on every machine.
+    It follows a state and the same state with a small change, and returns their difference. The plane is that of the
+    two first principal directions of the change in a run of midpoint with a quarter of the critical step size, turned
+    so that the start has no negative coordinate: the same on every machine.
 
     Args:
         field: F, a torch module or function, in evaluation mode.
@@ -525,21 +529,32 @@ def layer_follower(field: Callable, state, critical: float, steps: int = 100) ->
     """
     import torch
 
+    start = small_change(state)
+    scale = start.norm()
+
     @torch.no_grad()
     def values(scheme: str, h: float):
-        run = first_order(scheme, field, state, h)
-        return torch.cat([y for y, _ in zip(run, range(steps + 1))]).flatten(1)
+        run = first_order(scheme, field, torch.cat([state, state + start]), h)
+        return torch.stack([y[1] - y[0] for y, _ in zip(run, range(steps + 1))]).flatten(1) / scale
 
     reference = values("midpoint", critical / 4)
-    centre, scale = reference.mean(0), reference[0].norm()
-    axes = torch.linalg.svd(reference - centre, full_matrices=False).Vh[:2]
-    axes = axes * torch.where((axes @ (reference[0] - centre)) < 0, -1.0, 1.0)[:, None]
+    axes = torch.linalg.svd(reference, full_matrices=False).Vh[:2]
+    axes = axes * torch.where(axes @ reference[0] < 0, -1.0, 1.0)[:, None]
 
     def follow(scheme: str, h: float) -> tuple[NDArray, NDArray]:
         y = values(scheme, h)
-        return ((y - centre) @ axes.T / scale).cpu().numpy(), (y.norm(dim=1) / scale).cpu().numpy()
+        return (y @ axes.T).cpu().numpy(), y.norm(dim=1).cpu().numpy()
 
     return follow
+
+
+def small_change(state):
+    """A change in a direction drawn by a fixed seed, a thousandth of the state's norm; the same on every machine."""
+    import torch
+
+    rng = np.random.default_rng(0)
+    change = torch.from_numpy(rng.standard_normal(tuple(state.shape))).to(state)
+    return change * (1e-3 * state.norm() / change.norm())
 
 
 def jacobian_eigenvalues(field: Callable, state) -> NDArray[np.complex128]:

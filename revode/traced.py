@@ -2,7 +2,7 @@
 
 Under ``torch.compile`` nothing may happen behind the tracer's back, so here every function is pure: parameters and
 buffers go in, the value and the new buffers come out, and the gradient of g is taken by :func:`torch.func.vjp`. The
-walk back over the shears is :func:`revode.backward.unwind`, the same as without compilation. Forward and
+walk back over the shears is :func:`revode.unwind.unwind`, the same as without compilation. Forward and
 recomputation are traced from the same calls and lowered by the same compiler, so they are the same kernels.
 """
 
@@ -17,8 +17,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from . import shear as primitive
-from .backward import snapshot_positions, unwind
 from .shear import Shear, State
+from .unwind import snapshot_positions, unwind
 
 
 def propagate(shears: Sequence[Shear], state: State, kwargs: dict) -> State:

@@ -134,7 +134,9 @@ class TrainConfig:
             raise ValueError(f"batch = {batch} is larger than the training set of {train_images} images")
         steps = self.steps or (round(self.epochs * (train_images // batch)) if self.epochs else recipe.steps)
         scale = steps / recipe.steps
-        milestones = self.milestones if self.milestones is not None else tuple(round(m * scale) for m in recipe.milestones)
+        milestones = (
+            self.milestones if self.milestones is not None else tuple(round(m * scale) for m in recipe.milestones)
+        )
         fill = {k: getattr(recipe, k) for k in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")}
         return dataclasses.replace(
             self,
@@ -150,7 +152,12 @@ class TrainConfig:
     @property
     def name(self) -> str:
         """Name of the run, from what distinguishes it."""
-        parts = [self.model, self.data, f"n{self.subset}" if self.subset else "", f"{self.steps}steps" if self.steps else ""]
+        parts = [
+            self.model,
+            self.data,
+            f"n{self.subset}" if self.subset else "",
+            f"{self.steps}steps" if self.steps else "",
+        ]
         parts += ["" if self.normalization == "batch" else "nonorm", f"seed{self.seed}"]
         return "-".join(p for p in parts if p)
 
@@ -360,9 +367,13 @@ class _Run:
                 now = time.monotonic()
                 self.seconds = before + now - started
                 speed = c.batch * (self.step - done) / max(now - marked, 1e-9)
-                bar.set_postfix(loss=f"{loss:.3f}", acc=f"{right / size:.2f}", img_s=f"{speed:.0f}", MiB=_memory(self.device))
+                bar.set_postfix(
+                    loss=f"{loss:.3f}", acc=f"{right / size:.2f}", img_s=f"{speed:.0f}", MiB=_memory(self.device)
+                )
                 bar.update(1)
-                self.write_log({"step": self.step, "loss": loss, "accuracy": right / size, "lr": self.lr(self.step - 1)})
+                self.write_log(
+                    {"step": self.step, "loss": loss, "accuracy": right / size, "lr": self.lr(self.step - 1)}
+                )
                 last = self.step == c.steps
                 if last or self.step % c.eval_every == 0:
                     self.point(None if last else c.eval_images, speed)

@@ -92,7 +92,9 @@ def load_trained(name: str, *, memory: str = "reversible", device: str | torch.d
             arrays = {k: file[k] for k in file.files}
         about = json.loads(arrays.pop("__about__").tobytes())
     except (ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{path} holds no weights of this package ({error}); write it with `revode export`") from error
+        raise CheckpointError(
+            f"{path} holds no weights of this package ({error}); write it with `revode export`"
+        ) from error
     network = build(**about["settings"] | {"memory": memory})
     network.load_state_dict({k: _tensor(v) for k, v in arrays.items()})
     network.meta = about["meta"]

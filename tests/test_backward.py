@@ -16,10 +16,11 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 import revode
 from revode import backward
-from revode.backward import propagate, snapshot_positions
+from revode.backward import propagate
 from revode.errors import NotInvertibleError
 from revode.memory import peak_bytes, saved_bytes
 from revode.shear import Shear
+from revode.unwind import snapshot_positions
 
 from .helpers import REVERSIBLE, Branch, gradients, images, relative, stage, stored_copy, worst
 

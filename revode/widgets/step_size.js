@@ -324,7 +324,7 @@ function render({ model, el: host }) {
     const reach = problem.nonlinear ? Math.PI : problem.layer ? 1.6 : 2.2;
     const k = w / 2 / reach, cx = w / 2, cy = 22 + w / 2;
     const X = (q) => cx + k * q, Y = (p) => cy - k * p;
-    label(plane, 0, 13, problem.layer ? "the state, in the plane of most motion" : "state (q, p)", "rv-head");
+    label(plane, 0, 13, problem.layer ? "a small change, in its main plane" : "state (q, p)", "rv-head");
     plane.append(svg("rect", { class: "rv-frame", x: 0.5, y: 22.5, width: w - 1, height: w - 1, rx: 4 }));
     const g = clip(plane, "plane", 1, 23, w - 2, w - 2);
     line(g, "rv-axis", 0, cy, w, cy);
@@ -526,7 +526,7 @@ function render({ model, el: host }) {
     const X = (j) => x0 + ((x1 - x0) * j) / N;
     const L = (s) => clamp(s > 0 ? Math.log10(s) : FLOOR - 1, -20, 300);
     const Y = (s) => y1 - ((y1 - y0) * (L(s) - FLOOR)) / (CEIL - FLOOR);
-    const quantity = problem.nonlinear ? "√(2H), the size of the state" : "norm ‖y‖";
+    const quantity = problem.layer ? "norm of a small change" : problem.nonlinear ? "√(2H), the size of the state" : "norm ‖y‖";
     label(depth, 0, 13, `${quantity} over depth`, "rv-head");
     for (let d = FLOOR; d <= CEIL; d += CEIL - FLOOR > 6 ? 2 : 1) {
       const y = Y(10 ** d);
@@ -631,7 +631,7 @@ function render({ model, el: host }) {
   function sentence(problem, result, g) {
     const name = capital(S[state.scheme].title), at = `h = ${show(state.h, problem)}`;
     const start = problem.layer ? 1 : result.sizes[0], end = result.sizes.at(-1) / start;
-    const what = problem.nonlinear ? "the size of the state" : "the norm";
+    const what = problem.layer ? "a small change of the state" : problem.nonlinear ? "the size of the state" : "the norm";
     const bad = unstable(g);
     const double = !bad && Math.abs(state.h - problem.critical[state.scheme]) < 1e-9 && state.scheme !== "euler";
     let text = `${name} on the ${problem.title}, ${at}: `;
@@ -640,7 +640,7 @@ function render({ model, el: host }) {
     else if (double) text += "exactly critical: the roots coincide, and growth is linear in depth. ";
     else if (g < 1 - 1e-9) text += `stable, the largest root is ${g.toFixed(3)} in modulus. `;
     else text += `stable${problem.nonlinear ? " at rest" : ""}, all roots have modulus 1. `;
-    text += `After ${N} blocks ${what} is ${words(end)} times that of the start`;
+    text += `After ${N} blocks ${what} is ${words(end)} times ${problem.layer ? "what it was" : "that of the start"}`;
     if (problem.layer) text += ".";
     else if (problem.nonlinear) text += "; exactly it would be 1.";
     else text += `; exactly it would be ${words(size(problem, ...exact(problem, problem.start, N * state.h)) / start)}.`;

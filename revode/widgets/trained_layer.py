@@ -42,13 +42,14 @@ def take(network: str | Network, block: int = -1, image: int = 0, size: int = 16
     """
     if isinstance(network, str):
         network = load_trained(network)
-    network = network.to(device).eval()
+    # a small difference of two runs wants digits; mps has no float64
+    network = network.to(device, torch.float32 if device == "mps" else torch.float64).eval()
     fields = [m for m in network.modules() if isinstance(m, AntisymmetricField)]
     if not fields:
         raise ValueError("network has no antisymmetric layer; take a midpoint network, for example 'midpoint-26'")
     mean, std = data.load("sample", "train").mean_std()
     x = data.normalize(data.load("sample", "test").images[image : image + 1].to(device), mean, std)
-    x = F.adaptive_avg_pool2d(x, size)
+    x = F.adaptive_avg_pool2d(x, size).to(next(network.parameters()).dtype)
     states = []
     hook = fields[block].register_forward_pre_hook(lambda _, args: states.append(args[0].detach().clone()))
     try:
