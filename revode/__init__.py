@@ -1,5 +1,7 @@
 """Reversible, ODE-inspired residual networks for PyTorch."""
 
+from importlib import import_module
+
 from . import fields
 from ._version import __version__
 from .models import MODELS, ModelSpec, Recipe, build, count_parameters
@@ -7,6 +9,17 @@ from .networks import Network, StableStep, stable_step
 from .schemes import SCHEMES, Euler, Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
 from .shear import Shear
 from .stage import Stage
+
+#: Loaded when first asked for: they bring torchvision, widgets or plotting with them.
+_LAZY = {"data": "data", "TrainConfig": "train", "fit": "train", "load_trained": "weights"}
+
+
+def __getattr__(name: str):
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_LAZY[name]}", __name__)
+    return module if name == _LAZY[name] else getattr(module, name)
+
 
 __all__ = [
     "Euler",
@@ -23,9 +36,13 @@ __all__ = [
     "Shear",
     "StableStep",
     "Stage",
+    "TrainConfig",
     "build",
     "count_parameters",
+    "data",
     "fields",
+    "fit",
+    "load_trained",
     "stable_step",
     "__version__",
 ]

@@ -8,7 +8,7 @@ buffers. And it must leave no second trace: batch statistics are updated once, h
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,13 @@ class Autocast:
 
     def __init__(self, device_type: str):
         self.device_type = device_type
-        self.enabled = torch.is_autocast_enabled(device_type)
-        self.dtype = torch.get_autocast_dtype(device_type)
-        self.cache = torch.is_autocast_cache_enabled()
+        self.known = torch.amp.is_autocast_available(device_type)
+        self.enabled = self.known and torch.is_autocast_enabled(device_type)
+        self.dtype = torch.get_autocast_dtype(device_type) if self.known else None
 
     def __call__(self):
+        if not self.known:
+            return nullcontext()
         # Without its weight cache: a cast cached under no_grad carries no gradient.
         return torch.autocast(self.device_type, self.dtype, self.enabled, cache_enabled=False)
 

@@ -135,6 +135,6 @@ class Stage(nn.Module):
 
 def _full(x: Tensor) -> Tensor:
     """x in float32 where autocast would hand on half precision: only increments are computed in half precision."""
-    device = x.device.type
     half = x.dtype in (torch.bfloat16, torch.float16)
-    return x.float() if half and torch.is_autocast_enabled(device) else x
+    kind = x.device.type
+    return x.float() if half and torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) else x

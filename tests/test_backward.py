@@ -204,6 +204,14 @@ def test_autocast(name, blocks):
     assert exact  # bfloat16 noise is compared with plain bfloat16, not with float64
 
 
+def test_meta_device():
+    """Shapes without data, as tools that count operations use them."""
+    s = stage().to("meta")
+    y = s(torch.empty(2, 8, 4, 4, device="meta", requires_grad=True))
+    y.sum().backward()
+    assert next(s.parameters()).grad.shape == next(s.parameters()).shape
+
+
 def test_autocast_takes_a_half_precision_input():
     with torch.autocast("cpu", torch.bfloat16):
         assert stage()(images().bfloat16()).dtype == torch.float32
