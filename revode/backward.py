@@ -29,8 +29,9 @@ from .replay import Autocast, Generators, Modules, buffers
 from .shear import Shear, State
 from .unwind import snapshot_positions, unwind
 
-#: Whether torch.compile can trace a whole stage (measured); with older versions it breaks the graph around it.
-TRACEABLE = torch.__version__ >= (2, 11)
+#: Whether torch.compile can trace a whole stage (measured: 2.10, 2.11 and 2.14 can, 2.9 and 2.6 cannot); with older
+#: versions it breaks the graph around the stage, which then runs as without compilation.
+TRACEABLE = torch.__version__ >= (2, 10)
 
 _warned: set[str] = set()
 
