@@ -6,10 +6,12 @@ A file is a line of text with the SHA-256 of what follows, then what ``torch.sav
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
 import os
+import shutil
 from pathlib import Path
 
 import torch
@@ -17,65 +19,69 @@ import torch
 from .errors import CheckpointError
 
 MAGIC = b"revode checkpoint 1 sha256 "
+_WORDS = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EFBIG: "it is larger than a file may be here",
+}
 
 
-def beside(path: Path, ending: str) -> Path:
-    """The file of the same name with ``ending`` added."""
-    return path.with_name(path.name + ending)
+def reason(error: OSError) -> str:
+    """Why a file could not be written, in a few words."""
+    return _WORDS.get(error.errno) or error.strerror or str(error)
 
 
-def write_atomic(path: str | os.PathLike[str], data: bytes, *, backup: bool = False) -> None:
+def backup(path: Path) -> Path:
+    """Where the checkpoint before this one is kept."""
+    return path.with_name(path.name + ".bak")
+
+
+def write_atomic(path: str | os.PathLike[str], data: bytes, *, keep: bool = False) -> None:
     """Put the bytes at ``path``: afterwards the file is the new one or, if anything failed, the old one.
 
     Args:
         path: The file; its folder is made where it is missing.
         data: Its content.
-        backup: Keep the file that was there, with ``.bak`` added to its name.
+        keep: Keep the file that was there as :func:`backup`.
 
     Raises:
         CheckpointError: if it cannot be written, a full disk among the reasons.
     """
     path = Path(path)
-    part = beside(path, ".part")
+    new, old = path.with_name(path.name + ".part"), path.with_name(path.name + ".old.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as f:
+        with open(new, "wb") as f:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        if backup and path.exists():
-            # A second name first, so that at every moment there is a whole file under each of the two names.
-            link = beside(path, ".link")
-            link.unlink(missing_ok=True)
-            os.link(path, link)
-            os.replace(link, beside(path, ".bak"))
-        os.replace(part, path)
+        if keep and path.exists():  # a second name first, so that at every moment a whole file has the name
+            old.unlink(missing_ok=True)
+            try:
+                os.link(path, old)
+            except OSError:  # a file system without links
+                shutil.copyfile(path, old)
+            os.replace(old, backup(path))
+        os.replace(new, path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise _unwritten(path, part, error) from error
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)
+            old.unlink(missing_ok=True)
+        kept = "; the file that was there is kept" if os.path.exists(path) else ""
+        raise CheckpointError(
+            f"{path} could not be written: {reason(error)}{kept}; free some space or name another folder"
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the renames in a folder outlast a loss of power, where the system can."""
-    if os.name == "posix":
+    """Make a rename outlast a power cut, where the system can."""
+    with contextlib.suppress(OSError):  # Windows opens no folders, some network drives cannot
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def _unwritten(path: Path, part: Path, error: OSError) -> CheckpointError:
-    try:
-        part.unlink(missing_ok=True)
-        kept = "; the file that was there is kept" if path.exists() else ""
-    except OSError:
-        kept = ""
-    reason = "the disk is full" if error.errno in FULL else error.strerror or str(error)
-    return CheckpointError(f"{path} could not be written: {reason}{kept}; free some space, or name another folder")
 
 
 def save(path: str | os.PathLike[str], state: dict) -> None:
@@ -91,29 +97,32 @@ def save(path: str | os.PathLike[str], state: dict) -> None:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
-    head = MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n"
-    write_atomic(path, head + payload, backup=True)
+    write_atomic(path, MAGIC + hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload, keep=True)
 
 
 def load(path: str | os.PathLike[str]) -> dict:
-    """Read a checkpoint and test its checksum; its tensors come to the CPU.
+    """Read a checkpoint and test its checksum; tensors come to the CPU.
 
     Raises:
         CheckpointError: if there is none, or it is damaged; the message names the one before if that is there.
     """
     path = Path(path)
-    kept = beside(path, ".bak")
-    remedy = (
-        f"the one before is kept: go on from it with `mv {kept} {path}`"
-        if kept.exists()
-        else "there is none before it: remove it and start again"
-    )
+    kept = backup(path)
+    if kept.exists():
+        remedy = f"the one before is kept as {kept}: rename it to {path.name} to go on from it"
+    else:
+        remedy = "there is none before it: start again in another folder"
     try:
         data = path.read_bytes()
     except OSError as error:
-        remedy = remedy if kept.exists() else "train there first"
-        raise CheckpointError(f"there is no checkpoint {path} that can be read ({error.strerror}); {remedy}") from error
+        raise CheckpointError(
+            f"there is no checkpoint that can be read at {path} ({reason(error)}); {remedy}"
+        ) from error
     head, _, payload = data.partition(b"\n")
+    if not head.startswith(MAGIC):
+        raise CheckpointError(
+            f"{path} is no checkpoint of this version of revode, or its beginning is damaged; {remedy}"
+        )
     if head != MAGIC + hashlib.sha256(payload).hexdigest().encode():
         raise CheckpointError(f"the checkpoint {path} is damaged (its checksum does not fit); {remedy}")
     try:

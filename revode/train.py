@@ -1,24 +1,36 @@
 """Training that can be trusted: the papers' schedules, exact resumption, and a result file with its evidence.
 
-Source of the defaults: Chang et al. 2018 (arXiv 1709.03698) and its released code, by network in
-:data:`revode.models.MODELS`. Other than the released code, the weight smoothness decay is part of the loss that is
-differentiated, so it reaches the gradient.
+The loss is the mean cross-entropy over the batch, plus ``smoothness`` times
+:meth:`revode.networks.Network.smoothness`, plus ``weight_decay`` times half the squared norm of kernels and last
+matrix. In the released code the smoothness term is added to the cost that it prints, but not to the gradient; here it
+is part of what is differentiated. Weight decay acts on what the released code calls "w": kernels and the last
+layer's matrix, not on biases and not on the scales and shifts of batch normalization.
+
+SGD with momentum m and rate r: v <- m v + gradient, w <- w - r v, as in TensorFlow's MomentumOptimizer, which the
+authors used. Defaults come from :data:`revode.models.MODELS`.
+
+Sources: Chang et al. 2018 (arXiv 1709.03698) and its released code, branches master, hamiltonian and ham1122.
 """
 
 from __future__ import annotations
 
-import contextlib
+import argparse
 import dataclasses
+import inspect
+import io
 import json
 import math
 import os
-import resource
+import re
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -27,51 +39,57 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import checkpoint, data, results
+from .data.sets import whole
 from .errors import CheckpointError, TrainingError
+from .fields import NORMALIZATIONS, choose
 from .models import MODELS, build
 from .networks import Network
-from .stage import Stage
+from .stage import MEMORY, Stage
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+CHECKPOINT, LOG, RESULT = "checkpoint.pt", "log.jsonl", "result.json"
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides the outcome of a run; None stands for the default of the network's recipe.
+    """Everything that decides the outcome of a run.
 
     Attributes:
         model: Name in :data:`revode.models.MODELS`.
         data: Name of the data set, as for :func:`revode.data.load`.
-        data_root: Folder of the data; None is ``$REVODE_DATA`` or ``data``.
-        subset: Train on a stratified subset of this many images; None is all.
+        data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
+        subset: Train on a stratified subset of this many images; None is all of them.
         subset_seed: Seed that chooses the subset.
-        steps: Number of optimizer steps. Give this or ``epochs``, or neither.
+        steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
         epochs: Passes over the training images.
-        batch: Images per step, over all processes.
-        lr: Initial learning rate.
-        milestones: Steps after which the rate is cut. Default: the recipe's, scaled to the number of steps.
-        lr_factor: What the rate is multiplied by there.
-        weight_decay: Factor of 1/2 ||w||^2 over kernels and the last matrix.
-        smoothness: Factor of :meth:`revode.networks.Network.smoothness`.
-        momentum: Of SGD.
-        seed: Of the initial weights, the order of the images, and the augmentation.
-        memory: "reversible" or "stored".
-        store_last: Blocks at the end whose activations are kept.
-        normalization: "batch" or "none".
-        h: Step size.
-        device: "cpu", "cuda", ...; "auto" takes CUDA where there is one.
-        threads: CPU threads; None leaves torch's setting.
-        channels_last: Lay images out with the channels last, faster on most devices.
-        amp: "off", "bf16" or "fp16": precision of the increments; the state stays float32.
-        compile: Compile the network.
-        eval_every: Steps between evaluations on ``eval_images`` test images; the last is on all of them.
-        eval_images: See ``eval_every``.
+        batch: Images per step, of all processes together; None is the recipe's.
+        lr: Learning rate at the start; None is the recipe's.
+        milestones: Steps after which the rate is cut; None is the recipe's, scaled to the number of steps.
+        lr_factor: What the rate is multiplied by at each milestone; None is the recipe's.
+        weight_decay: Factor of half the squared norm of kernels and last matrix; None is the recipe's.
+        smoothness: Factor of the network's smoothness, half the squared differences of the kernels of
+            consecutive blocks; None is the recipe's.
+        momentum: Momentum of SGD, at least 0 and less than 1; None is the recipe's.
+        seed: Seed of the initial weights, the order of the images and their augmentation.
+        memory: "reversible" rebuilds activations in the backward pass, "stored" keeps them.
+        store_last: Number of blocks at the network's end whose activations are kept.
+        normalization: "batch" as in the released code, "none" for the pure equations.
+        h: Step size of the network; None is the network's own.
+        device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
+        threads: Threads of the CPU; None leaves torch's setting.
+        channels_last: Lay images out with the channels last.
+        amp: Precision of the increments, "off" (float32), "bf16" or "fp16"; the state stays float32.
+        compile: Compile the network with torch.compile.
+        eval_every: Steps between evaluations; there is one more at the end, on all test images.
+        eval_images: Number of test images, the first ones, of an evaluation before the end.
         checkpoint_every: Steps between checkpoints.
-        limit_seconds: Stop with a checkpoint after this time; the run goes on with resume.
-        out: Folder of the run.
+        checkpoint_seconds: Seconds after which there is a checkpoint in any case.
+        limit_seconds: Stop with a checkpoint after this time; the run is unfinished and can be resumed.
+        out: Folder of the run; None is ``runs/`` and a name made of the settings.
 
     Raises:
-        ValueError: for a value that is not allowed.
+        ValueError: a value is not allowed.
     """
 
     model: str
@@ -101,338 +119,147 @@ class TrainConfig:
     eval_every: int = 250
     eval_images: int = 2000
     checkpoint_every: int = 250
+    checkpoint_seconds: float = 300.0
     limit_seconds: float | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise ValueError(f"model = {self.model!r} must be one of {', '.join(MODELS)}")
-        if self.data not in data.SPLITS:
-            raise ValueError(f"data = {self.data!r} must be one of {', '.join(data.SPLITS)}")
+        choose("model", self.model, MODELS)
+        choose("data", self.data, data.SPLITS)
+        choose("memory", self.memory, MEMORY)
+        choose("normalization", self.normalization, NORMALIZATIONS)
+        choose("amp", self.amp, AMP)
+        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
+            if (value := getattr(self, name)) is not None:
+                self._set(name, whole(name, value, 1))
+        for name in ("subset_seed", "seed", "store_last"):
+            self._set(name, whole(name, getattr(self, name), 0))
+        for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
+                            ("weight_decay", False), ("smoothness", False), ("momentum", False),
+                            ("limit_seconds", False), ("h", None)):  # fmt: skip
+            if (value := getattr(self, name)) is not None:
+                self._set(name, _number(name, value, above))
+        if self.momentum is not None and self.momentum >= 1:
+            raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
         if self.steps is not None and self.epochs is not None:
             raise ValueError(f"steps = {self.steps} and epochs = {self.epochs}: give one of the two")
-        if self.amp not in AMP:
-            raise ValueError(f"amp = {self.amp!r} must be one of {', '.join(AMP)}")
-        for name in ("subset", "steps", "epochs", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} = {value} must be a positive number")
-        for name in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum", "limit_seconds"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} = {value} must be a finite number, 0 or more")
         if self.milestones is not None:
-            object.__setattr__(self, "milestones", tuple(self.milestones))
-            if any(m <= 0 or m != int(m) for m in self.milestones) or list(self.milestones) != sorted(self.milestones):
-                raise ValueError(f"milestones = {self.milestones} must be increasing numbers of steps")
+            milestones = tuple(whole("milestones", m, 1) for m in self.milestones)
+            if list(milestones) != sorted(milestones):
+                raise ValueError(f"milestones = {milestones} must be steps in increasing order")
+            self._set("milestones", milestones)
+        for name in ("out", "data_root"):
+            if (value := getattr(self, name)) is not None:
+                self._set(name, os.fspath(value))
+        if self.device != "auto":
+            try:
+                torch.device(self.device)
+            except RuntimeError:
+                raise ValueError(
+                    f"device = {self.device!r} must be 'auto' or a device of torch such as 'cpu'"
+                ) from None
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
 
     def resolved(self, train_images: int) -> TrainConfig:
-        """The same with every default filled in, for a training set of this size."""
+        """The same with every default filled in, for a training set of this size.
+
+        Raises:
+            ValueError: the set is smaller than a batch, or a milestone is never reached.
+        """
         recipe = MODELS[self.model].recipe
         batch = self.batch or recipe.batch_size
         if batch > train_images:
-            raise ValueError(f"batch = {batch} is larger than the training set of {train_images} images")
-        steps = self.steps or (round(self.epochs * (train_images // batch)) if self.epochs else recipe.steps)
-        scale = steps / recipe.steps
-        milestones = (
-            self.milestones if self.milestones is not None else tuple(round(m * scale) for m in recipe.milestones)
-        )
-        fill = {k: getattr(recipe, k) for k in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")}
-        return dataclasses.replace(
+            raise ValueError(f"batch = {batch} must be at most {train_images}, the number of training images")
+        steps = self.steps or recipe.steps
+        if self.epochs:
+            steps = max(round(self.epochs * (train_images // batch)), 1)
+        milestones = self.milestones
+        if milestones is None:
+            milestones = tuple(max(round(m * steps / recipe.steps), 1) for m in recipe.milestones)
+        elif any(m >= steps for m in milestones):
+            raise ValueError(f"milestones = {milestones} must be less than the {steps} steps, or empty")
+        filled = {
+            name: getattr(recipe, name) if getattr(self, name) is None else getattr(self, name)
+            for name in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")
+        }
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        full = dataclasses.replace(
             self,
             batch=batch,
-            steps=max(steps, 1),
+            steps=steps,
             epochs=None,
             milestones=milestones,
-            device=("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device,
-            out=self.out or f"runs/{self.name}",
-            **{k: v for k, v in fill.items() if getattr(self, k) is None},
+            device=device,
+            threads=self.threads or torch.get_num_threads(),  # sums over other parts round otherwise
+            **filled,
         )
+        return full if full.out else dataclasses.replace(full, out=os.path.join("runs", full.name))
 
     @property
     def name(self) -> str:
-        """Name of the run, from what distinguishes it."""
+        """A name of the run, from what usually tells runs apart."""
         parts = [
             self.model,
             self.data,
             f"n{self.subset}" if self.subset else "",
             f"{self.steps}steps" if self.steps else "",
+            "" if self.normalization == "batch" else "nonorm",
+            f"seed{self.seed}",
         ]
-        parts += ["" if self.normalization == "batch" else "nonorm", f"seed{self.seed}"]
         return "-".join(p for p in parts if p)
 
+    def command(self) -> str:
+        """The command line that goes on with the run."""
+        words = ["revode", "train", self.model]
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("model", "limit_seconds") or value == f.default:
+                continue
+            option = "--" + f.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(option if value else "--no-" + option[2:])
+            elif isinstance(value, tuple):
+                words += [option, *map(str, value)]
+            else:
+                words += [option, str(value)]
+        return shlex.join([*words, "--resume"])
 
-#: What may differ when a run is resumed: it does not change the numbers, or only where they go.
-FREE = {"limit_seconds", "out", "data_root", "threads", "eval_every", "eval_images", "checkpoint_every", "compile"}
-FREE -= {"threads", "eval_every", "eval_images", "compile"}
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0; of settings with defaults filled in."""
+        return self.lr * self.lr_factor ** sum(step >= m for m in self.milestones)
 
 
-class _Run:
-    """One process of one run."""
+def _number(name: str, value: Any, above: bool | None) -> float:
+    """``value`` as a finite float, above 0 (True), at least 0 (False), or any (None)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or (above is not None and (number <= 0 if above else number < 0)):
+        allowed = {True: "a finite number above 0", False: "a finite number, 0 or more", None: "a finite number"}[above]
+        raise ValueError(f"{name} = {value!r} must be {allowed}")
+    return number
 
-    def __init__(self, config: TrainConfig, *, quiet: bool, callback: Callable[[dict], None] | None):
-        self.rank, self.world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-        self.main = self.rank == 0
-        self.quiet, self.callback = quiet or not self.main, callback
-        train = data.load(config.data, "train", config.data_root)
-        test = data.load(config.data, "test", config.data_root)
-        train = train.subset(config.subset, config.subset_seed) if config.subset else train
-        self.config = c = config.resolved(len(train))
-        self.out = Path(c.out)
-        if c.threads:
-            torch.set_num_threads(c.threads)
-        self.device = torch.device(c.device, int(os.environ.get("LOCAL_RANK", 0)) if c.device == "cuda" else None)
-        mean, std = train.mean_std()
-        self.batches = data.Batches(
-            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world
-        )
-        self.test = test.to(self.device)
-        self.network: Network = build(
-            c.model, len(train.classes), memory=c.memory, normalization=c.normalization, h=c.h,
-            store_last=c.store_last, seed=c.seed,
-        )  # fmt: skip
-        self.layout = torch.channels_last if c.channels_last else torch.contiguous_format
-        self.network.to(self.device, memory_format=self.layout)
-        self.model: nn.Module = self.network
-        if c.compile:
-            self.model = torch.compile(self.model)
-        if self.world > 1:
-            if not dist.is_initialized():
-                dist.init_process_group("nccl" if c.device == "cuda" else "gloo")
-            self.model = DistributedDataParallel(self.model)
-        self.optimizer = _optimizer(self.network, c)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.amp == "fp16")
-        self.step, self.seconds = 0, 0.0
-        self.curve: list[dict] = []
-        self.sums = [0.0, 0.0, 0]  # loss, correct, images since the last point of the curve
-        self.log = self.out / "log.jsonl"
 
-    # --- one step ---------------------------------------------------------------------------------------------
+def _finite(number: float) -> float | None:
+    """The number if it is finite, else None: JSON has no others."""
+    return number if math.isfinite(number) else None
 
-    def lr(self, step: int) -> float:
-        c = self.config
-        return c.lr * c.lr_factor ** sum(step >= m for m in c.milestones)
 
-    def images(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=self.layout)
+def _text(number: float | None) -> str:
+    return "not finite" if number is None else f"{number:.4f}"
 
-    def autocast(self):
-        dtype = AMP[self.config.amp]
-        return torch.autocast(self.device.type, dtype) if dtype else contextlib.nullcontext()
 
-    def train_step(self) -> tuple[float, float]:
-        """One optimizer step; returns loss and number of right answers on this process's images."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr(self.step)
-        x, y = self.batches[self.step]
-        with self.autocast():
-            logits = self.model(self.images(x))
-            loss = F.cross_entropy(logits.float(), y)
-        total = loss
-        if self.config.smoothness:
-            total = loss + self.config.smoothness * self.network.smoothness()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
-        # Asked before the weights change: a loss that is not finite must not reach them.
-        value = total.detach()
-        if self.world > 1:
-            value = value.clone()
-            dist.all_reduce(value)
-        if not math.isfinite(value.item()):
-            raise self.diverged(x, y)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss.item(), (logits.argmax(1) == y).sum().item()
+#: Settings that may differ when a run is resumed: they say where things are and when they are saved, not what they are.
+FREE = frozenset({"out", "data_root", "checkpoint_every", "checkpoint_seconds", "limit_seconds"})
 
-    def diverged(self, x: Tensor, y: Tensor) -> TrainingError:
-        """The error that names step, layer and last good checkpoint."""
-        kept = self.out / "checkpoint.pt"
-        last = f"the last good checkpoint is {kept}" if kept.exists() else "there is no checkpoint yet"
-        return TrainingError(
-            f"the loss is not finite at step {self.step} (learning rate {self.lr(self.step):g}); "
-            f"{first_not_finite(self.network, self.images(x), y)}; {last}; try a smaller lr or h"
-        )
 
-    @torch.no_grad()
-    def evaluate(self, images: int | None = None) -> tuple[float, float]:
-        """Mean loss and accuracy on the first test images, all of them if None, in eval mode, not augmented."""
-        self.network.eval()
-        loss = right = count = 0
-        for x, y in data.evaluation_batches(self.test, 500, self.batches.mean, self.batches.std):
-            with self.autocast():
-                logits = self.network(self.images(x)).float()
-            loss += F.cross_entropy(logits, y, reduction="sum").item()
-            right += (logits.argmax(1) == y).sum().item()
-            count += len(y)
-            if images is not None and count >= images:
-                break
-        self.network.train()
-        return loss / count, right / count, count
-
-    # --- files ------------------------------------------------------------------------------------------------
-
-    def state(self) -> dict:
-        return {
-            "config": dataclasses.asdict(self.config),
-            "step": self.step,
-            "seconds": self.seconds,
-            "curve": self.curve,
-            "sums": self.sums,
-            "log_bytes": self.log.stat().st_size if self.log.exists() else 0,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "rng": torch.get_rng_state(),
-            "rng_device": torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None,
-        }
-
-    def save(self) -> None:
-        if self.main:
-            checkpoint.save(self.out / "checkpoint.pt", self.state())
-
-    def resume(self) -> None:
-        state = checkpoint.load(self.out / "checkpoint.pt")
-        mine = json.loads(json.dumps(dataclasses.asdict(self.config)))
-        saved = json.loads(json.dumps(state["config"]))
-        for key, value in saved.items():
-            if key not in FREE and mine.get(key) != value:
-                raise CheckpointError(
-                    f"{key} = {mine.get(key)!r} differs from {value!r} of the checkpoint in {self.out}; "
-                    "resume with the same settings, or name another folder with out"
-                )
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["rng"])
-        if state["rng_device"] is not None and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["rng_device"], self.device)
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.curve, self.sums = state["curve"], list(state["sums"])
-        if self.main and self.log.exists():  # what came after the checkpoint is done again
-            with open(self.log, "r+b") as f:
-                f.truncate(state["log_bytes"])
-
-    def write_log(self, entry: dict) -> None:
-        if not self.main:
-            return
-        try:
-            with open(self.log, "a", encoding="utf-8") as f:
-                f.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise CheckpointError(
-                f"{self.log} could not be written ({error.strerror}); the last checkpoint is kept; free some space"
-            ) from error
-
-    def record(self, status: str, reason: str = "") -> dict:
-        """The result so far, as it goes into the result file."""
-        c = self.config
-        settings = dataclasses.asdict(c) | {"h": self.network.h, "processes": self.world}
-        for key in ("out", "data_root", "limit_seconds"):
-            settings.pop(key)
-        last = self.curve[-1] if self.curve else {}
-        final = {"step": self.step} | ({"reason": reason} if reason else {})
-        if status == "finished":
-            final |= {k: last[k] for k in ("train_loss", "test_loss", "test_accuracy", "test_images")}
-        return {
-            "name": c.name,
-            "kind": "training",
-            "status": status,
-            "seed": c.seed,
-            "settings": settings,
-            "parameters": sum(p.numel() for p in self.network.parameters()),
-            "wall_seconds": round(self.seconds, 1),
-            "evidence": results.evidence(self.device),
-            "curve": self.curve,
-            "final": final,
-        }
-
-    # --- the run ----------------------------------------------------------------------------------------------
-
-    def run(self) -> dict:
-        c = self.config
-        self.network.train()
-        started, before = time.monotonic(), self.seconds
-        marked, done = started, self.step
-        with _signals() as stop, self.bar() as bar:
-            while self.step < c.steps:
-                try:
-                    loss, right = self.train_step()
-                except TrainingError as error:
-                    self.seconds = before + time.monotonic() - started
-                    self.finish("failed", str(error))
-                    raise
-                self.step += 1
-                size = c.batch // self.world
-                self.sums = [self.sums[0] + loss * size, self.sums[1] + right, self.sums[2] + size]
-                now = time.monotonic()
-                self.seconds = before + now - started
-                speed = c.batch * (self.step - done) / max(now - marked, 1e-9)
-                bar.set_postfix(
-                    loss=f"{loss:.3f}", acc=f"{right / size:.2f}", img_s=f"{speed:.0f}", MiB=_memory(self.device)
-                )
-                bar.update(1)
-                self.write_log(
-                    {"step": self.step, "loss": loss, "accuracy": right / size, "lr": self.lr(self.step - 1)}
-                )
-                last = self.step == c.steps
-                if last or self.step % c.eval_every == 0:
-                    self.point(None if last else c.eval_images, speed)
-                    marked, done = time.monotonic(), self.step
-                limit = c.limit_seconds is not None and time.monotonic() - started >= c.limit_seconds
-                halt = self.agree(bool(stop) or limit) and not last
-                if last or halt or self.step % c.checkpoint_every == 0:
-                    self.save()
-                if halt:
-                    record = self.finish("unfinished")
-                    if stop:
-                        raise KeyboardInterrupt
-                    return record
-        return self.finish("finished")
-
-    def point(self, images: int | None, speed: float) -> None:
-        """Evaluate, and add a point to the curve."""
-        test_loss, test_accuracy, count = self.evaluate(images)
-        loss, right, seen = self.sums
-        self.sums = [0.0, 0.0, 0]
-        self.curve.append(
-            {
-                "step": self.step,
-                "epoch": round(self.step * self.config.batch / len(self.batches.train_set), 4),
-                "lr": self.lr(self.step - 1),
-                "train_loss": loss / seen,
-                "train_accuracy": right / seen,
-                "test_loss": test_loss,
-                "test_accuracy": test_accuracy,
-                "test_images": count,
-                "images_per_second": round(speed, 1),
-                "seconds": round(self.seconds, 1),
-            }
-        )
-        if self.callback:
-            self.callback(self.curve[-1])
-        if not self.quiet:
-            print(json.dumps(self.curve[-1]), file=sys.stderr, flush=True)
-
-    def agree(self, stop: bool) -> bool:
-        """Whether any process wants to stop: all do, or none."""
-        if self.world == 1:
-            return stop
-        flag = torch.tensor(float(stop), device=self.device)
-        dist.all_reduce(flag)
-        return flag.item() > 0
-
-    def finish(self, status: str, reason: str = "") -> dict:
-        record = self.record(status, reason)
-        if self.main:
-            results.write(self.out / "result.json", record)
-        return record
-
-    def bar(self):
-        from tqdm import tqdm
-
-        return tqdm(
-            total=self.config.steps, initial=self.step, disable=self.quiet, desc=self.config.model, mininterval=1.0
-        )
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or a signal to end, after the checkpoint was written."""
 
 
 def fit(
@@ -444,156 +271,719 @@ def fit(
 ) -> dict:
     """Train a network; the same as the command ``revode train``.
 
+    The folder ``config.out`` gets ``checkpoint.pt`` (and the one before, ``.bak``), ``log.jsonl`` with a line for each
+    step, and ``result.json`` (:mod:`revode.results`). Started by ``torchrun``, the processes share each batch by
+    DistributedDataParallel, and the first one writes.
+
     Args:
-        config: What to train and how.
-        resume: Go on from the checkpoint in ``config.out``. On the same machine the weights become, bit for bit,
-            those of a run that was never interrupted.
-        quiet: No progress bar.
-        callback: Called with each point of the curve.
+        config: What to train, and how.
+        resume: Go on from the checkpoint in ``config.out``; without one, start. On the same machine the weights
+            become, bit for bit, those of a run that was never interrupted.
+        quiet: No progress bar and no messages.
+        callback: Called with each point of the curve, a dict as in the result's "curve".
 
     Returns:
-        The result, as written to ``result.json`` in ``config.out`` (:mod:`revode.results`): "status" is "finished"
-        or "unfinished". ``network`` is not part of it: read it with :func:`load_network`.
+        The result, as in ``result.json``: its "status" is "finished", or "unfinished" after ``limit_seconds``. The
+        trained network is given by :func:`load_network`.
 
     Raises:
-        TrainingError: if the loss is not finite: step, layer and last good checkpoint are named.
-        CheckpointError: if a file cannot be written or read, or a checkpoint is there and ``resume`` is not set.
-        KeyboardInterrupt: after Ctrl-C or a termination signal, once the checkpoint is written.
+        ValueError: a setting does not fit the data or the machine.
+        DataError: the data are not there or damaged.
+        TrainingError: loss or gradient is not finite; step, layer and last good checkpoint are named.
+        CheckpointError: a file cannot be written or read, the folder holds a run and ``resume`` is not set, or that
+            run has other settings.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, after the checkpoint was written.
     """
-    run = _Run(config, quiet=quiet, callback=callback)
-    there = (run.out / "checkpoint.pt").exists()
-    if resume:
-        run.resume()
-    elif there:
-        raise CheckpointError(
-            f"{run.out} holds the checkpoint of a run; go on from it with --resume, name another folder with "
-            "--out, or remove it"
-        )
-    elif run.main:
-        run.out.mkdir(parents=True, exist_ok=True)
-        run.log.unlink(missing_ok=True)
-    try:
+    with _machine(config), _processes(config):
+        run = _Run(config, quiet=quiet, callback=callback)
+        if not run.restore(resume):
+            run.start()
         return run.run()
-    finally:
-        if run.world > 1 and dist.is_initialized():
-            dist.destroy_process_group()
 
 
-def load_network(out: str | Path) -> Network:
-    """The network of a run with the weights of its last checkpoint, in eval mode.
+def load_network(out: str | os.PathLike[str]) -> Network:
+    """The network of a run with the weights of its last checkpoint, on the CPU, in eval mode.
+
+    Its attribute ``meta`` has the "classes", and the "mean" and "std" by which its images must be normalised.
 
     Raises:
-        CheckpointError: if there is no checkpoint that can be read.
+        CheckpointError: there is no checkpoint that can be read.
     """
-    state = checkpoint.load(Path(out) / "checkpoint.pt")
-    c, classes = state["config"], len(state["network"]["fc.bias"])
-    network = build(c["model"], classes, memory=c["memory"], normalization=c["normalization"], h=c["h"], seed=c["seed"])
-    network.load_state_dict(state["network"])
+    state = checkpoint.load(Path(out) / CHECKPOINT)
+    c, weights = state["config"], state["network"]
+    images = state.get("images")
+    if images is None:  # a checkpoint of the first version
+        train = data.load(c["data"], "train", c["data_root"])
+        train = train.subset(c["subset"], c["subset_seed"]) if c["subset"] else train
+        images = dict(zip(("mean", "std"), map(list, train.mean_std()))) | {"classes": list(train.classes)}
+    network = build(
+        c["model"],
+        len(weights["fc.bias"]),
+        memory=c["memory"],
+        normalization=c["normalization"],
+        h=state.get("h", c["h"]),
+        store_last=c["store_last"],
+        seed=c["seed"],
+    )
+    network.load_state_dict(weights)
+    network.meta = images
     return network.eval()
 
 
-def _optimizer(network: Network, c: TrainConfig) -> torch.optim.SGD:
-    """SGD with momentum; decay acts on kernels and the last matrix only, as in the released code."""
+@contextmanager
+def _machine(config: TrainConfig) -> Iterator[None]:
+    """Threads, random generators and cuDNN as the run wants them; afterwards as they were."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    chosen = cudnn.deterministic, cudnn.benchmark
+    with torch.random.fork_rng(devices=[]):
+        try:
+            if config.threads:
+                torch.set_num_threads(config.threads)
+            cudnn.deterministic, cudnn.benchmark = True, False  # resumed runs repeat bit for bit
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            cudnn.deterministic, cudnn.benchmark = chosen
+
+
+@contextmanager
+def _processes(config: TrainConfig) -> Iterator[None]:
+    """The process group, where torchrun started several processes."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
+        yield
+        return
+    cuda = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
+    dist.init_process_group("nccl" if cuda else "gloo")
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def _device(name: str) -> torch.device:
+    """The device of this process."""
+    device = torch.device(name)
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError(f"device = {name!r}, but torch sees no CUDA device here; use 'cpu' or 'auto'")
+        index = int(os.environ.get("LOCAL_RANK", 0)) if device.index is None else device.index
+        if index >= torch.cuda.device_count():
+            raise ValueError(
+                f"device = {name!r}: process {index} has no CUDA device; there are {torch.cuda.device_count()}"
+            )
+        device = torch.device("cuda", index)
+        torch.cuda.set_device(device)
+    return device
+
+
+class _Run:
+    """One process of a run: what it holds, its steps, and its files."""
+
+    def __init__(self, config: TrainConfig, *, quiet: bool, callback: Callable[[dict], None] | None):
+        grouped = dist.is_initialized()
+        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if grouped else (0, 1)
+        self.main = self.rank == 0
+        self.quiet, self.callback = quiet or not self.main, callback
+        train = data.load(config.data, "train", config.data_root)
+        test = data.load(config.data, "test", config.data_root)
+        if config.subset:
+            train = train.subset(config.subset, config.subset_seed)
+        self.config = c = config.resolved(len(train))
+        self.out = Path(c.out)
+        self.log = self.out / LOG
+        self.device = _device(c.device)
+        mean, std = train.mean_std()
+        self.batches = data.Batches(
+            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world
+        )
+        self.test = test.to(self.device)
+        self.layout = torch.channels_last if c.channels_last else torch.contiguous_format
+        with redirect_stdout(io.StringIO() if self.quiet else sys.stdout):  # it tells how h was chosen
+            self.network = build(
+                c.model,
+                len(train.classes),
+                memory=c.memory,
+                normalization=c.normalization,
+                h=c.h,
+                store_last=c.store_last,
+                seed=c.seed,
+            )
+        self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
+        self.network.to(self.device, memory_format=self.layout).train()
+        self.optimizer = sgd(self.network, c)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.amp == "fp16")
+        self.step = 0  # steps done
+        self.before = 0.0  # seconds of earlier sessions
+        self.curve: list[dict] = []
+        self.sums = [0.0, 0.0, 0]  # loss, right answers, images since the last point of the curve
+        self.sessions: list[dict] = []
+        self.peak = 0  # bytes of memory, of earlier sessions
+        torch.manual_seed(c.seed + self.rank)  # for dropout; weights and batches have their own generators
+
+    def start(self) -> None:
+        """A new run in its folder."""
+        self.distribute()
+        if self.main:
+            self.put(lambda: (self.out.mkdir(parents=True, exist_ok=True), self.log.write_bytes(b"")))
+        self.save()  # from here on the run can be killed at any moment, and resumed
+
+    def distribute(self) -> None:
+        """The module that is called for training: compiled, or the processes' common one, if wanted."""
+        self.model: nn.Module = torch.compile(self.network) if self.config.compile else self.network
+        if self.world > 1:
+            self.model = DistributedDataParallel(self.model)
+        # What of the result is known once: asking git for it takes a while.
+        self.evidence = results.evidence(self.device)
+        about = {k: self.evidence[k] for k in ("date", "commit", "uncommitted_changes", "torch")}
+        self.sessions.append({"from_step": self.step, **about})
+        self.began = self.saved = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """Time of training so far, over all sessions."""
+        return self.before + time.monotonic() - self.began
+
+    # --- one step ---------------------------------------------------------------------------------------------
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        x, y = self.batches[step]
+        return x.contiguous(memory_format=self.layout), y
+
+    def autocast(self):
+        dtype = AMP[self.config.amp]
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def loss(self, model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What is differentiated (but for weight decay, which SGD adds), its cross-entropy, and the logits."""
+        with self.autocast():
+            logits = model(x).float()
+        entropy = F.cross_entropy(logits, y)
+        rate = self.config.smoothness
+        return entropy + rate * self.network.smoothness() if rate else entropy, entropy, logits
+
+    def train_step(self) -> dict:
+        """One optimizer step; the line of the log about it.
+
+        Raises:
+            TrainingError: loss or gradient is not finite; the weights are left as they were.
+        """
+        rate = self.config.lr_at(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        x, y = self.batch(self.step)
+        total, entropy, logits = self.loss(self.model, x, y)
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(total).backward()
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / self.scaler.get_scale()
+        right = (logits.argmax(1) == y).sum()
+        # One transfer, and one message between processes, for all that is asked of a step.
+        numbers = torch.stack([v.detach().float() for v in (total, entropy, right, norm)])
+        if self.world > 1:
+            dist.all_reduce(numbers)
+        total, entropy, right, norm = numbers.tolist()
+        scaled = self.scaler.is_enabled()  # then overflows are expected: the scaler leaves that step out
+        if not math.isfinite(total) or not (scaled or math.isfinite(norm)):
+            raise self.diverged(x, y, "gradient" if math.isfinite(total) else "loss")
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.step += 1
+        seen = len(y) * self.world
+        entropy /= self.world
+        self.sums = [self.sums[0] + entropy * seen, self.sums[1] + right, self.sums[2] + seen]
+        line = {"step": self.step, "loss": entropy, "accuracy": right / seen, "lr": rate}
+        return line | ({} if scaled else {"gradient_norm": norm / self.world})
+
+    def diverged(self, x: Tensor, y: Tensor, what: str) -> TrainingError:
+        """The error that names step, layer and last good checkpoint."""
+        where = first_not_finite(self.network, lambda: self.loss(self.network, x, y)[0])
+        if self.world > 1:
+            found: list[Any] = [None] * self.world
+            dist.all_gather_object(found, where)
+            where = next((w for w in found if w), None)
+        where = where or "every layer repeats with finite values: the error is not in the network's own arithmetic"
+        rate = self.config.lr_at(self.step)
+        return self.lost(f"the {what} is not finite in step {self.step + 1} (learning rate {rate:g}); {where}")
+
+    def lost(self, what: str) -> TrainingError:
+        return TrainingError(f"{what}; the last good checkpoint is {self.out / CHECKPOINT}; try a smaller lr or h")
+
+    @torch.no_grad()
+    def evaluate(self, images: int | None = None) -> tuple[float | None, float, int]:
+        """Mean loss, accuracy and number of test images: the first ones, or all if None; never augmented.
+
+        The loss is None where it is not finite: after few steps the running statistics can be far from the batches'.
+        """
+        test = self.test
+        if images is not None and images < len(test):
+            test = dataclasses.replace(test, images=test.images[:images], labels=test.labels[:images])
+        loss = right = 0.0
+        self.network.eval()
+        try:
+            for x, y in data.evaluation_batches(test, 500, self.batches.mean, self.batches.std):
+                with self.autocast():
+                    logits = self.network(x.contiguous(memory_format=self.layout)).float()
+                loss += F.cross_entropy(logits, y, reduction="sum").item()
+                right += (logits.argmax(1) == y).sum().item()
+        finally:
+            self.network.train()
+        return _finite(loss / len(test)), right / len(test), len(test)
+
+    # --- files ------------------------------------------------------------------------------------------------
+
+    def put(self, write: Callable[[], Any]) -> None:
+        """Write something into the run's folder, or say why that failed."""
+        try:
+            write()
+        except OSError as error:
+            raise CheckpointError(
+                f"{error.filename or self.log} could not be written: {checkpoint.reason(error)}; the last checkpoint "
+                f"is kept; free some space and go on with `{self.config.command()}`"
+            ) from error
+
+    def write_log(self, line: dict) -> None:
+        def write() -> None:
+            with open(self.log, "a", encoding="utf-8") as f:
+                f.write(json.dumps(line) + "\n")
+
+        if self.main:
+            self.put(write)
+
+    def save(self) -> None:
+        """A checkpoint, and the result so far.
+
+        Raises:
+            TrainingError: a weight or a running statistic is not finite; the checkpoint before is kept.
+        """
+        for name, t in self.network.state_dict().items():
+            if not t.isfinite().all():  # a step can be too large although loss and gradient are finite
+                raise self.lost(f"'{name}' is not finite after step {self.step}")
+        device = self.device if self.device.type == "cuda" else None
+        generators = [torch.get_rng_state(), torch.cuda.get_rng_state(device) if device else None]
+        if self.world > 1:
+            found: list[Any] = [None] * self.world
+            dist.all_gather_object(found, generators)
+            generators = [None if g[0] is None else torch.stack(g) for g in zip(*found)]
+        if self.main:
+            with open(self.log, "rb") as f:  # what the checkpoint counts on must be on the disk before it
+                os.fsync(f.fileno())
+                log_bytes = f.seek(0, os.SEEK_END)
+            state = {
+                "config": dataclasses.asdict(self.config),
+                "processes": self.world,
+                "step": self.step,
+                "seconds": self.seconds,
+                "sessions": self.sessions,
+                "peak_memory": self.peak_memory,
+                "curve": self.curve,
+                "sums": self.sums,
+                "log_bytes": log_bytes,
+                "images": self.images,
+                "network": self.network.state_dict(),
+                "h": self.network.h,
+                "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
+                "rng": generators[0],
+                "rng_device": generators[1],
+            }
+            checkpoint.save(self.out / CHECKPOINT, state)
+            results.write(self.out / RESULT, self.record("unfinished"))
+        self.saved = time.monotonic()
+
+    def restore(self, resume: bool) -> bool:
+        """Go on from the checkpoint in the run's folder; False where there is none and the run has to start."""
+        file = self.out / CHECKPOINT
+        there = [file.exists() or checkpoint.backup(file).exists()]
+        if self.world > 1:
+            dist.broadcast_object_list(there)
+        if not there[0]:
+            if resume and not self.quiet:
+                print(f"no checkpoint in {self.out}: starting at step 0", file=sys.stderr)
+            return False
+        if not resume:
+            raise CheckpointError(
+                f"{self.out} holds a run; go on with it by --resume (resume=True in Python), name another folder with "
+                "--out, or remove it"
+            )
+        loaded = [checkpoint.load(file) if self.main else None]
+        if self.world > 1:
+            dist.broadcast_object_list(loaded)
+        state = loaded[0]
+        self.compare(state)
+        self.network.load_state_dict(state["network"])
+        self.network.h = state.get("h", self.network.h)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.step, self.before = state["step"], state["seconds"]
+        self.sessions, self.peak = state.get("sessions", []), state.get("peak_memory", 0)
+        self.curve, self.sums = state["curve"], list(state["sums"])
+        self.distribute()
+        own, device = (
+            None if g is None else g.reshape(self.world, -1)[self.rank].clone()
+            for g in (state["rng"], state["rng_device"])
+        )
+        torch.set_rng_state(own)
+        if device is not None:
+            torch.cuda.set_rng_state(device, self.device)
+        if self.main:
+            self.shorten(state["log_bytes"])
+        return True
+
+    def compare(self, state: dict) -> None:
+        """Refuse a checkpoint of other settings."""
+        mine = dataclasses.asdict(self.config) | {"processes": self.world}
+        for name, value in (state["config"] | {"processes": state.get("processes", 1)}).items():
+            value = tuple(value) if isinstance(value, list) else value
+            if name not in FREE and mine.get(name) != value:
+                raise CheckpointError(
+                    f"{name} = {mine.get(name)!r} differs from {value!r} of the run in {self.out}; resume it with that "
+                    "value, or name another folder with --out"
+                )
+
+    def shorten(self, size: int) -> None:
+        """Cut off what the log has of later steps: it will be written again."""
+
+        def cut() -> None:
+            with open(self.log, "a+b") as f:
+                if f.tell() < size:  # someone else did; the curve is in the checkpoint, so that is no reason to stop
+                    f.seek(0)
+                    size_now = f.read().rfind(b"\n") + 1
+                    print(f"{self.log} lacks steps before step {self.step}: it was changed", file=sys.stderr)
+                else:
+                    size_now = size
+                f.truncate(size_now)
+
+        self.put(cut)
+
+    @property
+    def peak_memory(self) -> int:
+        """Peak memory of this process in bytes: of tensors on CUDA, else of the whole process; 0 if not known."""
+        if self.device.type == "cuda":
+            return max(self.peak, torch.cuda.max_memory_allocated(self.device))
+        try:
+            from resource import RUSAGE_SELF, getrusage
+        except ImportError:  # Windows
+            return self.peak
+        unit = 1 if sys.platform == "darwin" else 1024
+        return max(self.peak, getrusage(RUSAGE_SELF).ru_maxrss * unit)
+
+    def record(self, status: str, **more: Any) -> dict:
+        """The result, finished or not."""
+        c = self.config
+        settings = {k: v for k, v in dataclasses.asdict(c).items() if k not in FREE and k != "epochs"}
+        final = {"step": self.step, **more}
+        if status == "finished":
+            point = self.curve[-1]
+            final |= {
+                k: point[k] for k in ("train_loss", "train_accuracy", "test_loss", "test_accuracy", "test_images")
+            }
+        record = {
+            "name": c.name,
+            "kind": "training",
+            "status": status,
+            "seed": c.seed,
+            "settings": settings | {"h": self.network.h, "processes": self.world},
+            "parameters": sum(p.numel() for p in self.network.parameters()),
+            "wall_seconds": round(self.seconds, 1),
+            "peak_memory_bytes": self.peak_memory,
+            "evidence": self.evidence | {"date": results.now()},
+            "sessions": self.sessions,
+            "mean": self.batches.mean,
+            "std": self.batches.std,
+            "curve": self.curve,
+            "final": final,
+        }
+        return json.loads(json.dumps(record))  # as it is in the file: tuples are lists there
+
+    def finish(self, status: str, **more: Any) -> dict:
+        """Write the result file."""
+        record = self.record(status, **more)
+        if self.main:
+            results.write(self.out / RESULT, record)
+        return record
+
+    # --- the run ----------------------------------------------------------------------------------------------
+
+    def run(self) -> dict:
+        """From the present step to the last one."""
+        try:
+            return self.go_on()
+        except TrainingError as error:
+            with suppress(CheckpointError):  # a full disk must not hide what went wrong first
+                self.finish("failed", reason=str(error))
+            raise
+
+    def go_on(self) -> dict:
+        c, first = self.config, self.step
+        if first == c.steps and self.evaluated and (done := self.done()):
+            return done
+        measured = [time.monotonic(), self.step]  # since when, and since which step, the speed is measured
+        with _signals(self.world == 1) as caught, self.bar() as bar:
+            while True:
+                late = c.limit_seconds is not None and time.monotonic() - self.began >= c.limit_seconds
+                halt, due = self.agree(
+                    bool(caught) or (late and self.step > first),
+                    time.monotonic() - self.saved >= c.checkpoint_seconds,
+                )
+                last = self.step == c.steps
+                pending = self.step > 0 and (last or self.step % c.eval_every == 0) and not self.evaluated
+                if halt and not (last and not pending):
+                    return self.halt(bool(caught))
+                if pending:
+                    if last and self.step > first:
+                        self.save()  # evaluating all test images takes a while
+                    speed = c.batch * (self.step - measured[1]) / max(time.monotonic() - measured[0], 1e-9)
+                    self.point(None if last else c.eval_images, speed, bar)
+                    measured = [time.monotonic(), self.step]
+                if pending or due or (self.step > first and self.step % c.checkpoint_every == 0):
+                    self.save()
+                if last:
+                    return self.finish("finished", **self.inverse_error())
+                line = self.train_step()
+                self.write_log(line)
+                memory = f"{self.peak_memory >> 20} MiB"
+                speed = c.batch * (self.step - measured[1]) / max(time.monotonic() - measured[0], 1e-9)
+                shown = {"loss": f"{line['loss']:.3f}", "acc": f"{line['accuracy']:.2f}", "images/s": f"{speed:.0f}"}
+                bar.set_postfix(shown | {"memory": memory}, refresh=False)
+                bar.update()
+
+    def done(self) -> dict | None:
+        """The result file, if it says that the run is finished."""
+        file = self.out / RESULT
+        record = results.read(file) if file.exists() else None
+        return record if record and record["status"] == "finished" else None
+
+    @property
+    def evaluated(self) -> bool:
+        """Whether the curve has a point at the present step."""
+        return bool(self.curve) and self.curve[-1]["step"] == self.step
+
+    def point(self, images: int | None, speed: float, bar: Any) -> None:
+        """Evaluate, and add a point to the curve."""
+        loss, right, seen = self.sums
+        self.sums = [0.0, 0.0, 0]
+        point = {
+            "step": self.step,
+            "epoch": round(self.step / self.batches.steps_per_epoch, 4),
+            "lr": self.config.lr_at(self.step - 1),
+            "train_loss": loss / seen,
+            "train_accuracy": right / seen,
+            "images_per_second": round(speed, 1),
+            "seconds": round(self.seconds, 1),
+        }
+        tested = [self.evaluate(images) if self.main else None]
+        if self.world > 1:
+            dist.broadcast_object_list(tested)
+        point |= dict(zip(("test_loss", "test_accuracy", "test_images"), tested[0]))
+        self.curve.append(point)
+        if not self.main:
+            return
+        if not self.quiet:
+            bar.write(
+                f"step {point['step']} (epoch {point['epoch']:g}, rate {point['lr']:g}): train loss "
+                f"{point['train_loss']:.4f}, accuracy {100 * point['train_accuracy']:.2f} %; test loss "
+                f"{_text(point['test_loss'])}, accuracy {100 * point['test_accuracy']:.2f} % of "
+                f"{point['test_images']:,}",
+                file=sys.stderr,
+            )
+        if self.callback:
+            self.callback(dict(point))
+
+    @torch.no_grad()
+    def inverse_error(self) -> dict:
+        """How well the trained stages are undone: the largest relative error of a stage's input, 100 test images."""
+        if not self.network.scheme.reversible or not self.main:
+            return {}
+        errors, hooks = [], []
+
+        def measure(stage: Stage, args: tuple[Tensor, ...], _: Tensor) -> None:
+            state = stage.scheme.start(args[0])
+            back = stage.inverse_state(stage.forward_state(state))
+            error = sum((a - b).square().sum() for a, b in zip(state, back)) / sum(a.square().sum() for a in state)
+            errors.append(error.sqrt().item())
+
+        self.network.eval()
+        try:
+            hooks += [stage.register_forward_hook(measure) for stage in self.network.stages]
+            x = data.normalize(self.test.images[:100], self.batches.mean, self.batches.std)
+            self.network(x.contiguous(memory_format=self.layout))
+        finally:
+            for hook in hooks:
+                hook.remove()
+            self.network.train()
+        return {"inverse_error": _finite(max(errors))}
+
+    def agree(self, *wishes: bool) -> list[bool]:
+        """What any of the processes wishes, all do."""
+        if self.world == 1:
+            return list(wishes)
+        flags = torch.tensor(wishes, dtype=torch.float32, device=self.device)
+        dist.all_reduce(flags)
+        return [flag > 0 for flag in flags.tolist()]
+
+    def halt(self, signalled: bool) -> dict:
+        """Save and stop before the end."""
+        self.save()
+        record = self.finish("unfinished")
+        text = f"unfinished at step {self.step} of {self.config.steps}; go on with\n  {self.config.command()}"
+        if signalled:
+            raise Stopped(text)
+        if not self.quiet:
+            print(text, file=sys.stderr)
+        return record
+
+    def bar(self):
+        """The progress bar."""
+        from tqdm import tqdm
+
+        steps, model = self.config.steps, self.config.model
+        interval = 0.2 if sys.stderr.isatty() else 15.0  # a log file needs no animation
+        return tqdm(
+            total=steps, initial=self.step, desc=model, unit="step", disable=self.quiet, mininterval=interval,
+            maxinterval=2 * interval,
+        )  # fmt: skip
+
+
+def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
+    """SGD with momentum; weight decay acts on kernels and the last matrix only, as in the released code."""
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": c.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=c.lr, momentum=c.momentum, foreach=True)
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
 
 
-def first_not_finite(network: Network, x: Tensor, y: Tensor) -> str:
-    """Where the first value that is not finite appears, by one more pass with stored activations."""
+def first_not_finite(network: nn.Module, loss: Callable[[], Tensor]) -> str | None:
+    """Where the first value that is not finite appears, by one more pass with stored activations.
+
+    Looked at in the order in which they are computed: parameters, the modules' outputs (a module's parts come before
+    the module), the loss, and going backward, the gradients at the modules' outputs, then those of the parameters.
+
+    Args:
+        network: Left as it is, but for the random generators.
+        loss: Computes the loss with this network.
+
+    Returns:
+        A sentence with the name of the module or parameter; None if all is finite.
+    """
+    for name, p in network.named_parameters():
+        if not p.isfinite().all():
+            return f"the first value that is not finite is in parameter '{name}'"
     found: list[str] = []
 
     def watch(name: str):
-        def hook(module, args, out):
-            for t in out if isinstance(out, tuple) else (out,):
-                if not found and isinstance(t, Tensor) and not torch.isfinite(t).all():
+        def gradient(g: Tensor) -> None:
+            if not found and not g.isfinite().all():
+                found.append(f"the first value that is not finite is the gradient at the output of layer '{name}'")
+
+        def hook(module: nn.Module, args: tuple, out: Any) -> None:
+            if isinstance(out, Tensor) and not found:
+                if not out.isfinite().all():
                     found.append(f"the first value that is not finite is the output of layer '{name}'")
+                elif out.requires_grad:
+                    out.register_hook(gradient)
 
         return hook
 
-    for name, p in network.named_parameters():
-        if not torch.isfinite(p).all():
-            return f"parameter '{name}' is not finite"
-    leaves = [(n, m) for n, m in network.named_modules() if n and not any(True for _ in m.children())]
-    handles = [m.register_forward_hook(watch(n)) for n, m in leaves]
-    modes = [(s, s.memory) for s in network.modules() if isinstance(s, Stage)]
-    buffers = [b.clone() for b in network.buffers()]
+    hooks = [m.register_forward_hook(watch(name)) for name, m in network.named_modules() if name]
+    stages = [(m, m.memory) for m in network.modules() if isinstance(m, Stage)]
+    buffers = [(b, b.clone()) for b in network.buffers()]
     try:
-        for stage, _ in modes:
+        for stage, _ in stages:
             stage.memory = "stored"
-        with torch.no_grad():
-            network(x)
+        with torch.enable_grad():
+            value = loss()
+            if not found and not value.isfinite().all():
+                found.append("the layers' outputs are finite, the loss is not")
+            if not found:
+                named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+                grads = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
+                for (name, _), g in zip(named, grads):
+                    if not found and g is not None and not g.isfinite().all():
+                        found.append(f"the first value that is not finite is the gradient of parameter '{name}'")
     finally:
-        for handle in handles:
-            handle.remove()
-        for stage, mode in modes:
-            stage.memory = mode
-        for b, old in zip(network.buffers(), buffers):
-            b.copy_(old)
-    return found[0] if found else "every layer's output is finite: the loss itself is not"
+        for hook in hooks:
+            hook.remove()
+        for stage, memory in stages:
+            stage.memory = memory
+        with torch.no_grad():
+            for b, old in buffers:
+                b.copy_(old)
+    return found[0] if found else None
 
 
-@contextlib.contextmanager
-def _signals() -> Iterator[list]:
-    """Collects SIGINT and SIGTERM: the step at hand is finished and saved first."""
+@contextmanager
+def _signals(impatient: bool) -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that the step at hand is finished and saved.
+
+    A second one stops at once, if ``impatient``: torchrun hands on a Ctrl-C that the terminal has sent already.
+    """
     caught: list[int] = []
-    old = {}
+
+    def note(number: int, frame: Any) -> None:
+        if caught and impatient:
+            raise Stopped("stopped at once; the last checkpoint is kept")
+        caught.append(number)
+        os.write(2, b"\nstopping after this step\n")  # print() must not be called in the midst of itself
+
+    before = {}
     try:
-        for s in (signal.SIGINT, signal.SIGTERM):
-            old[s] = signal.signal(s, lambda number, frame: caught.append(number))
-    except ValueError:  # not in the main thread
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, note)
+    except ValueError:  # signals reach the main thread only
         pass
     try:
         yield caught
     finally:
-        for s, handler in old.items():
-            signal.signal(s, handler)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-def _memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) >> 20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+# --- the command ------------------------------------------------------------------------------------------------
 
 
-def add_arguments(parser) -> None:
-    """Options of ``revode train``: the fields of :class:`TrainConfig`."""
-    text = {name.strip(): rest.strip() for name, _, rest in (
-        line.partition(":") for line in (TrainConfig.__doc__ or "").splitlines() if line.startswith("        ")
-    )}  # fmt: skip
+def _descriptions() -> dict[str, str]:
+    """What the docstring of :class:`TrainConfig` says about each setting."""
+    text = inspect.getdoc(TrainConfig) or ""
+    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
+    return {name: re.sub(r"\s+", " ", about).replace("`", "").replace("%", "%%") for name, about in entries}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The settings of :class:`TrainConfig` as options of ``revode train``."""
+    about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
+    choices = {"data": data.SPLITS, "memory": MEMORY, "normalization": NORMALIZATIONS, "amp": AMP}
     kinds = {"int": int, "float": float, "str": str}
-    parser.add_argument("model", help="name of the network, see `revode models`")
-    for f in dataclasses.fields(TrainConfig):
-        if f.name == "model":
-            continue
-        option, kind = "--" + f.name.replace("_", "-"), str(f.type).split(" ")[0]
-        about = text.get(f.name, "")
+    parser.add_argument("model", help="name of the network; `revode models` lists them")
+    for f in dataclasses.fields(TrainConfig)[1:]:
+        option, kind = "--" + f.name.replace("_", "-"), str(f.type).partition(" ")[0]
+        text = about.get(f.name, "") + ("" if f.default is None or kind == "bool" else f" (default: {f.default})")
         if kind == "bool":
-            parser.add_argument(option, action=_boolean(), default=f.default, help=about)
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=f.default, help=text)
         elif kind.startswith("tuple"):
-            parser.add_argument(option, type=int, nargs="*", default=f.default, help=about)
+            parser.add_argument(option, type=int, nargs="*", metavar="STEP", default=f.default, help=text)
         else:
-            parser.add_argument(option, type=kinds[kind], default=f.default, help=about)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in --out")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+            allowed = choices.get(f.name)
+            metavar = None if allowed else {"int": "N", "float": "X", "str": f.name.upper()}[kind]
+            parser.add_argument(
+                option,
+                type=kinds[kind],
+                choices=allowed and list(allowed),
+                metavar=metavar,
+                default=f.default,
+                help=text,
+            )
+    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder of the run")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
 
 
-def _boolean():
-    import argparse
-
-    return argparse.BooleanOptionalAction
-
-
-def main(args) -> int:
-    """The command ``revode train``."""
-    fields = {f.name for f in dataclasses.fields(TrainConfig)}
-    config = TrainConfig(**{k: v for k, v in vars(args).items() if k in fields})
+def main(args: argparse.Namespace) -> int:
+    """``revode train``: the exit status, 0 also for a run that stopped at its time limit."""
+    config = TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
     record = fit(config, resume=args.resume, quiet=args.quiet)
-    if int(os.environ.get("RANK", 0)) == 0:
-        out = config.out or f"runs/{record['name']}"
-        if record["status"] == "finished":
-            print(f"test accuracy {100 * record['final']['test_accuracy']:.2f} %; result in {out}/result.json")
-        else:
-            print(f"unfinished at step {record['final']['step']} of {record['settings']['steps']}; go on with --resume")
+    if int(os.environ.get("RANK", 0)) == 0 and record["status"] == "finished":
+        final, out = record["final"], config.out or os.path.join("runs", record["name"])
+        print(
+            f"test accuracy {100 * final['test_accuracy']:.2f} % of {final['test_images']:,} images after "
+            f"{final['step']:,} steps, {record['wall_seconds']:.0f} s; result in {os.path.join(out, RESULT)}"
+        )
     return 0
