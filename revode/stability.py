@@ -225,7 +225,7 @@ class Problem:
 
     @property
     def eigenvalues(self) -> NDArray[np.complex128]:
-        """Eigenvalues of :attr:`matrix`."""
+        """Eigenvalues of the matrix."""
         (a, b), (c, d) = self.matrix
         mean, root = (a + d) / 2, np.sqrt(complex((a - d) ** 2 / 4 + b * c))
         return np.array([mean + root, mean - root])
@@ -402,7 +402,7 @@ class Layer:
         critical: Midpoint's critical step size, 1 over the largest modulus of an eigenvalue.
         h: Step sizes, of shape (k,), equally spaced.
         plane: The change in the plane in which it moves most, divided by its norm at the start, of shape
-            (2 schemes, k, steps + 1, 2); schemes in the order of :attr:`schemes`.
+            (2 schemes, k, steps + 1, 2); schemes in the order of ``schemes``.
         norm: Norm of the change divided by that at the start, of shape (2 schemes, k, steps + 1).
         origin: Which network, block and image it was taken from.
         follow: Where the network is at hand, the function that computes (plane, norm) anew for a scheme and a step

@@ -67,6 +67,13 @@ def test_downsample_pads_each_half_on_both_sides():
         assert not half[:, 6:].any()
 
 
+@pytest.mark.parametrize("scheme", ["hamiltonian", "midpoint", "leapfrog"])
+def test_networks_pad_each_half_where_the_state_has_halves(scheme):
+    y = network(scheme, (1, 1), (4, 8)).transitions[0](torch.ones(1, 4, 2, 2)).flatten().bool().tolist()
+    half = [False, True, True, False]
+    assert y == (2 * half if scheme == "hamiltonian" else [False, False, True, True, True, True, False, False])
+
+
 def test_downsample_keeps_channels_last():
     x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)
     assert Downsample(8, 16, parts=2)(x).is_contiguous(memory_format=torch.channels_last)

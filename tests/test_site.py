@@ -6,6 +6,7 @@ import functools
 import gzip
 import http.server
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -17,12 +18,19 @@ from playwright.sync_api import sync_playwright
 
 from revode import stability
 from revode.stability import PROBLEMS, STABILITY_LIMIT
+from revode.widgets import StepSizeExplorer
 
 ROOT = Path(__file__).resolve().parent.parent
 SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html"))
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
 #: From the table of contents and not from what was built: a page that is missing must fail.
-PAGES = [TOC["root"], *(c["file"] for part in TOC["parts"] for c in part["chapters"]), "index", "search", "genindex"]
+PAGES = [
+    TOC["root"],
+    *re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8")),
+    "index",
+    "search",
+    "genindex",
+]
 EXPLORER = "book/02_step_size_and_stability"
 PHONE = {"width": 390, "height": 800}
 RAW_BYTES, GZIP_BYTES = 3_000_000, 1_000_000  # a first visit, all that the page loads
@@ -110,7 +118,8 @@ def test_page_is_quiet_offline_light_and_has_its_math_and_widgets(visit, name):
         assert widget.get_attribute("data-mounted") == "true"
     raw = packed = 0
     for url, request in page.bytes.items():
-        if not url.startswith(("blob:", "data:")) and (name != "index" or "/index.html" not in url.replace(TOC["root"], "")):
+        redirect = name == "index" and url.endswith("/index.html") and TOC["root"] not in url
+        if not redirect and not url.startswith(("blob:", "data:")):  # those came with the page
             body = request.response().body()
             raw += len(body)
             packed += len(body) if url.split("?")[0].endswith(COMPRESSED) else len(gzip.compress(body, 6))
@@ -275,7 +284,10 @@ def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, prob
         # a pendulum driven past its limits is chaotic: there the two sines' last bits grow
         steps = 12 if chosen.nonlinear and h >= 1 else 100
         np.testing.assert_allclose(
-            np.array(got["states"], float).reshape(-1, 2)[:steps], want[:steps], rtol=1e-11, atol=1e-11 * size[:steps].max()
+            np.array(got["states"], float).reshape(-1, 2)[:steps],
+            want[:steps],
+            rtol=1e-11,
+            atol=1e-11 * size[:steps].max(),
         )
         np.testing.assert_allclose(got["sizes"][:steps], size[:steps], rtol=1e-11, atol=1e-11)
         assert got["growth"] == pytest.approx(stability.growth(scheme, h * chosen.eigenvalues).max(), rel=1e-12)
@@ -312,6 +324,58 @@ def test_blocks_can_be_run_and_pointed_at_but_not_against_the_readers_wish(visit
     assert "block 5" in depth.locator("text.rv-cursor").text_content()
     still = visit(EXPLORER, reduced_motion="reduce").locator(".rv-step").first
     assert not still.locator(".rv-play").is_visible()
+
+
+LIVE = """async () => {
+  const states = JSON.parse(document.querySelector('script[type$="widget-state+json"]').textContent).state;
+  const state = Object.values(states).map((r) => r.state).find((s) => s._esm && !s.compact);
+  const module = await import(URL.createObjectURL(new Blob([state._esm], { type: "text/javascript" })));
+  const listeners = {};
+  window.asked = [];
+  window.model = {
+    get: (k) => state[k],
+    set: (k, v) => { state[k] = v; },
+    save_changes() {},
+    send: (m) => window.asked.push(m),
+    on: (name, f) => { (listeners[name] ||= new Set()).add(f); },
+    off: (name, f) => listeners[name]?.delete(f),
+    told(k, v) { state[k] = v; for (const f of listeners[`change:${k}`] || []) f(); },
+    listening: () => Object.values(listeners).reduce((n, s) => n + s.size, 0),
+  };
+  const el = document.createElement("div");
+  el.id = "live";
+  document.querySelector("main").append(el);
+  window.stop = module.default.render({ model: window.model, el });
+}"""
+
+
+def test_page_with_a_kernel_asks_and_shows_the_answer(visit):
+    """The kernel is played by the test: the page's question goes to the widget class, its answer back to the page."""
+    page = visit(EXPLORER)
+    page.evaluate(LIVE)
+    live = page.locator("#live")
+    page.wait_for_function("window.asked.length == 1")
+    choose(live, "leapfrog")
+    set_h(live, 1.25)
+    page.wait_for_function("window.asked.at(-1).h == 1.25")
+    assert live.get_attribute("data-mode") == "page"
+
+    kernel = StepSizeExplorer()
+    kernel._answer(kernel, page.evaluate("window.asked.at(-1)"), [])
+    assert kernel.exact["scheme"] == "leapfrog"
+    page.evaluate("answer => window.model.told('exact', answer)", kernel.exact)
+    assert live.get_attribute("data-mode") == "live"
+    assert f"Recomputed in Python ({kernel.exact['device']})" in spoken(live)
+    assert drawn(live)["source"] == "kernel"
+    np.testing.assert_array_equal(drawn(live)["sizes"], stability.unpack(kernel.exact["sizes"], "<f8"))
+
+    set_h(live, 1.26)  # the answer was to another question
+    assert live.get_attribute("data-mode") == "page"
+    page.evaluate("window.model.told('h', 0.5)")  # Python sets h
+    assert drawn(live)["h"] == 0.5
+    assert live.locator("output").inner_text() == "0.50"
+    page.evaluate("window.stop()")
+    assert page.evaluate("window.model.listening()") == 0
 
 
 def test_landing_page_has_a_figure_that_works(visit):

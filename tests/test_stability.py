@@ -30,9 +30,7 @@ def test_linear_revnet_grows_by_the_golden_ratio_squared_both_ways():
     assert 1 / backward == pytest.approx(forward)
 
 
-@pytest.mark.parametrize(
-    ("product", "stable"), [(-4.01, False), (-4, True), (-1, True), (0, True), (0.01, False)]
-)
+@pytest.mark.parametrize(("product", "stable"), [(-4.01, False), (-4, True), (-1, True), (0, True), (0.01, False)])
 def test_linear_revnet_is_stable_in_its_window_only(product, stable):
     largest = np.abs(stability.coupling_roots(product, 1.0)).max()
     assert (largest <= 1 + 1e-7) == stable
@@ -279,14 +277,15 @@ def test_layer_has_the_spectrum_of_the_linear_layer_at_rest(kernel):
     assert at_rest.h == pytest.approx(np.linspace(0, 1.5, 31)[1:] / rho)
 
 
-def test_layer_of_a_linear_map_grows_as_its_fastest_mode(kernel):
-    """A linear antisymmetric layer is normal: the norm follows from the roots alone."""
-    matrix = (kernel - kernel.T).numpy()
-    lam, vectors = np.linalg.eig(matrix)
-    fast = torch.from_numpy(vectors[:, np.argmax(lam.imag)].real.copy())[None]
-    linear = stability.layer_data(lambda y: y @ (kernel - kernel.T).T, fast, steps=30, count=3)
+def test_layer_of_a_linear_map_grows_mode_by_mode(kernel):
+    """A linear antisymmetric layer is normal: the norm of a change follows from the roots alone."""
+    state = torch.randn(1, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    linear = stability.layer_data(lambda y: y @ (kernel - kernel.T).T, state, steps=30, count=3)
+    lam, vectors = np.linalg.eig((kernel - kernel.T).numpy())
+    parts = np.abs(vectors.conj().T @ stability.small_change(state)[0].numpy())
     for k, h in enumerate(linear.h):
-        assert linear.norm[0, k, -1] == pytest.approx(stability.growth("euler", h * 1j * lam.imag.max()) ** 30, rel=1e-6)
+        want = np.linalg.norm(parts * stability.growth("euler", h * lam) ** 30) / np.linalg.norm(parts)
+        assert linear.norm[0, k, -1] == pytest.approx(want, rel=1e-6)
     assert linear.norm[1, 0].max() < 2  # h = half of the critical one
     assert linear.norm[1, 2].max() > 1e6  # h = 1.5 times
 
@@ -297,7 +296,7 @@ def test_layer_survives_saving(layer, tmp_path):
     assert (back.title, back.critical) == (layer.title, layer.critical)
     np.testing.assert_allclose(back.h, layer.h)
     np.testing.assert_allclose(back.norm, layer.norm, rtol=1e-6)
-    np.testing.assert_allclose(back.plane, layer.plane, atol=1e-3)
+    np.testing.assert_allclose(back.plane, layer.plane.clip(-40, 40), atol=1e-3)  # out of sight beyond that
     np.testing.assert_allclose(back.eigenvalues, layer.eigenvalues, rtol=1e-6)
 
 

@@ -15,6 +15,9 @@ import torch
 import traitlets
 
 from revode import stability, widgets
+from revode.errors import CheckpointError
+from revode.fields import AntisymmetricField
+from revode.networks import Network
 from revode.stability import PROBLEMS, STABILITY_LIMIT
 from revode.widgets import StepSizeExplorer
 
@@ -151,7 +154,53 @@ print(sorted(bundle[0] if isinstance(bundle, tuple) else bundle))
 """
     path = os.pathsep.join([str(colabs_ipywidgets), str(root)])
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}
+        [sys.executable, "-W", "ignore", "-c", code],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
     assert "application/vnd.jupyter.widget-view+json" in done.stdout
+
+
+# --- the bundled layer of a trained network -------------------------------------------------------------------
+
+
+def test_a_layer_is_taken_from_a_network_with_the_state_it_gets(tmp_path, monkeypatch):
+    from revode.widgets import step_size, trained_layer
+
+    torch.manual_seed(0)
+    network = Network("midpoint", units=[2, 2], widths=[4, 6], h=0.5)
+    monkeypatch.setattr(trained_layer, "load_trained", lambda name: network)
+    layer = trained_layer.make("small", size=8)
+    assert layer.origin["h"] == 0.5
+    assert layer.h.max() > 0.5, "the network's own step size is within reach"
+    assert np.abs(layer.h - layer.critical).min() < 1e-12, "the critical one is on the grid"
+    # a fresh network has no scales in its normalization that could bend the spectrum
+    assert (layer.eigenvalues.real == 0).all()
+
+    field, state, h = trained_layer.take(network, size=8)
+    assert state.shape == (1, 6, 4, 4)
+    assert (h, field) == (0.5, [m for m in network.modules() if isinstance(m, AntisymmetricField)][-1])
+
+    monkeypatch.setattr(step_size, "LAYER_FILE", tmp_path / "layer.json")
+    monkeypatch.setattr(step_size, "best_device", lambda: "cpu")
+    assert step_size.bundled_layer() is None
+    layer.save(tmp_path / "layer.json")
+    widget = StepSizeExplorer(problem="layer", scheme="midpoint")
+    assert widget.layer["problem"]["marks"] == [{"h": 0.5, "text": "the network’s own"}]
+    answer = ask(widget, scheme="midpoint", problem="layer", h=float(layer.h[3]))
+    np.testing.assert_allclose(stability.unpack(answer["sizes"], "<f8"), layer.norm[1, 3], rtol=1e-9)
+
+    def gone(name):
+        raise CheckpointError("no such weights")
+
+    monkeypatch.setattr(trained_layer, "load_trained", gone)
+    assert ask(StepSizeExplorer(), scheme="midpoint", problem="layer", h=0.1) == {}
+
+
+def test_a_network_without_an_antisymmetric_layer_is_refused():
+    from revode.widgets import trained_layer
+
+    with pytest.raises(ValueError, match="take a midpoint network"):
+        trained_layer.take(Network("leapfrog", units=[1], widths=[4], h=0.5), size=8)

@@ -8,6 +8,8 @@ from importlib.metadata import files
 from pathlib import Path
 from shutil import copyfile
 
+from sphinx.util.nodes import make_refnode
+
 WHEEL = "sphinx-mathjax-offline"  # used as a data package only: MathJax 3.2.2
 
 
@@ -43,9 +45,32 @@ def mend_page(text: str) -> str:
         pattern = rf"(Show|Hide) code cell (?:source|content)(?=(?:(?!<details).)*?{re.escape(comment)})"
         text = re.sub(pattern, rf"\1 {what}", text, flags=re.DOTALL)
     text = re.sub("(Show|Hide) code cell output", r"\1 what it prints", text)
+    # the arrow that unfolds a part of the contents has a name
+    text = re.sub(
+        r'(<a class="[^"]*reference internal[^>]*>([^<]*)</a><details[^>]*>)<summary>',
+        r'\1<summary aria-label="pages of \2">',
+        text,
+    )
     # logo and search button stand in no landmark
     return text.replace('<div id="pst-primary-sidebar" class', '<div id="pst-primary-sidebar" role="complementary" '
                         'aria-label="Book" class')  # fmt: skip
+
+
+def find_by_last_name(app, env, node, contnode):
+    """`revode.build` is documented where it is written, as `revode.models.build`: find it by its last name."""
+    if node.get("refdomain") != "py" or not (target := node.get("reftarget")):
+        return None
+    last = "." + target.rpartition(".")[2]
+    found = {name: o for name, o in env.domains["py"].objects.items() if name.endswith(last) and not o.aliased}
+    if len(found) != 1 or (target.count(".") and not target.startswith("revode.")):
+        return None
+    [(name, o)] = found.items()
+    return make_refnode(app.builder, node["refdoc"], o.docname, o.node_id, contnode, name)
+
+
+def skip_member(app, what, name, obj, skip, options):
+    """Fields of a named tuple are told in its docstring; Python's own words on them say nothing."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
 
 
 def drop_launch_buttons(app, pagename, templatename, context, doctree):
@@ -77,6 +102,8 @@ def finish(app, exc):
 
 
 def setup(app):
+    app.connect("autodoc-skip-member", skip_member)
+    app.connect("missing-reference", find_by_last_name)
     app.connect("html-page-context", drop_launch_buttons, priority=900)
     app.connect("build-finished", finish, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -478,7 +478,7 @@ function render({ model, el: host }) {
           d: `M${-s} ${-s}L${s} ${s}M${s} ${-s}L${-s} ${s}`,
         }));
       } else {
-        g.append(svg("circle", { class: `rv-mark ${hue}`, cx: x.toFixed(2), cy: y.toFixed(2), r }));
+        g.append(svg("circle", { class: `rv-mark ${hue}${problem.layer ? " rv-fine" : ""}`, cx: x.toFixed(2), cy: y.toFixed(2), r }));
       }
     }
     if (!first) interval(g, w, h, problem, hue);

@@ -28,9 +28,7 @@ def specification() -> dict[str, Any]:
         "steps": STEPS,
         "h_step": H_STEP,
         "h_max": H_MAX,
-        "schemes": [
-            {"name": name, "title": title, "limit": STABILITY_LIMIT[name]} for name, title in TITLES.items()
-        ],
+        "schemes": [{"name": name, "title": title, "limit": STABILITY_LIMIT[name]} for name, title in TITLES.items()],
         "problems": [
             {
                 "name": p.name,

@@ -47,7 +47,8 @@ def take(network: str | Network, block: int = -1, image: int = 0, size: int = 16
     fields = [m for m in network.modules() if isinstance(m, AntisymmetricField)]
     if not fields:
         raise ValueError("network has no antisymmetric layer; take a midpoint network, for example 'midpoint-26'")
-    mean, std = data.load("sample", "train").mean_std()
+    meta = getattr(network, "meta", None) or {}
+    mean, std = (meta["mean"], meta["std"]) if "mean" in meta else data.load("sample", "train").mean_std()
     x = data.normalize(data.load("sample", "test").images[image : image + 1].to(device), mean, std)
     x = F.adaptive_avg_pool2d(x, size).to(next(network.parameters()).dtype)
     states = []
