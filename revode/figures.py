@@ -411,13 +411,9 @@ class Table(Drawing):
         )
         lines = []
         for first, *others in self.rows:
-            cells = "".join(
-                f'<td style="text-align: {a}; white-space: nowrap">{html.escape(_cell(v))}</td>'
-                for v, a in zip(others, align[1:])
-            )
-            lines.append(
-                f'<tr><th scope="row" style="text-align: left; white-space: nowrap">{html.escape(_cell(first))}</th>{cells}</tr>'
-            )
+            cells = [f'<th scope="row" style="{_style("left", first)}">{html.escape(_cell(first))}</th>']
+            cells += [f'<td style="{_style(a, v)}">{html.escape(_cell(v))}</td>' for v, a in zip(others, align[1:])]
+            lines.append(f"<tr>{''.join(cells)}</tr>")
         label = html.escape(self.alt)
         return (
             f'<figure class="rv-figure"><div class="pst-scrollable-table-container" role="region" tabindex="0" '
@@ -425,6 +421,10 @@ class Table(Drawing):
             f'font-size: 0.88rem"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
             f"<figcaption>{label}</figcaption></figure>"
         )
+
+
+def _style(align: str, value) -> str:
+    return f"text-align: {align}" + ("; white-space: nowrap" if len(_cell(value)) < 20 else "")
 
 
 def _cell(value) -> str:
@@ -965,3 +965,28 @@ if __name__ == "__main__":
     if len(sys.argv) != 3 or sys.argv[1] != "hero":
         sys.exit("usage: python -m revode.figures hero FILE.svg")
     write_atomic(Path(sys.argv[2]), hero().encode())
+
+
+# --- where numbers come from ----------------------------------------------------------------------------------
+
+
+def numbers_with_status(status: str) -> Table:
+    """The papers' numbers in :data:`revode.models.MODELS` that have this status, and what they rest on.
+
+    Args:
+        status: One of :data:`revode.models.STATUS`.
+
+    Raises:
+        ValueError: for another status.
+    """
+    from .models import MODELS, STATUS
+
+    if status not in STATUS:
+        raise ValueError(f"status = {status!r} must be one of {STATUS}")
+    names: dict[tuple[str, str], list[str]] = {}
+    for spec in MODELS.values():
+        for number, source in spec.sources.items():
+            if source.status == status:
+                names.setdefault((number, source.text), []).append(spec.name)
+    rows = [(number.replace("_", " "), ", ".join(of), text) for (number, text), of in names.items()]
+    return table(("number", "of", "where it comes from"), rows, f"Numbers of the papers with the status “{status}”.")

@@ -65,3 +65,103 @@ def test_a_drawing_without_words_is_refused():
     figure, _ = figures.axes()
     with pytest.raises(ValueError, match="alt is empty"):
         figures.show(figure, " ")
+
+
+# --- drawings side by side, pictures and tables; networks as differential equations ---------------------------
+
+H = [0.4, 0.2, 0.1]
+GROUPS = {
+    "depth_is_time": figures.depth_is_time,
+    "three_fates": figures.three_fates,
+    "slopes": lambda: figures.slopes(H, {"euler": [4.0, 2.0, 1.0], "other": [16.0, 4.0, 1.0]}, "Error"),
+    "spectra": lambda: figures.spectra({"one": [1j, -1j], "two": [1, -1]}),
+    "round_trip_errors": lambda: figures.round_trip_errors(
+        H[::-1], {"32 bits": {"revnet": [1e-7, 1e-6, 1e-5]}, "64 bits": {"revnet": [1e-16] * 3}}, {"revnet": 0.2}, "x"
+    ),
+}
+
+
+@pytest.fixture(params=GROUPS, scope="module")
+def group(request) -> figures.Group:
+    return GROUPS[request.param]()
+
+
+def test_each_drawing_of_a_group_stands_for_itself(group):
+    page = group._repr_html_()
+    assert page.count("<svg") == len(group.drawings)
+    ids = [i for d in group.drawings for i in re.findall(r' id="([^"]+)"', d.svg)]
+    assert len(ids) == len(set(ids))
+    for d in group.drawings:
+        svg = ET.fromstring(d.svg)
+        assert svg.attrib["role"] == "img"
+        assert len(svg.attrib["aria-label"]) > 30
+        assert re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r"var\(--[\w-]+, #[0-9a-f]{6}\)", "", d.svg)) == []
+
+
+def test_observed_order_is_that_of_the_finest_steps():
+    h = np.array([1.0, 0.4, 0.2, 0.1])
+    assert figures.observed_order(h, 3 * h**2) == pytest.approx(2)
+    assert figures.observed_order(h[::-1], 3 * h[::-1] ** 2) == pytest.approx(2)
+    assert figures.observed_order(h, [1e9, *(3 * h[1:] ** 1.5)]) == pytest.approx(1.5)
+
+
+def test_slopes_prints_the_observed_order():
+    alt = GROUPS["slopes"]().alt
+    assert "Euler: slope 1.00" in alt
+    assert "other: slope 2.00" in alt
+
+
+def test_film_shows_the_pixels_it_was_given():
+    import base64
+    import io
+
+    from matplotlib.image import imread
+
+    image = np.linspace(-1.2, 1.2, 3 * 4 * 5).reshape(3, 4, 5)
+    film = figures.film({"row <1>": [image, -image]}, ["a", "b"], caption="& so on")
+    page = film._repr_html_()
+    alts = re.findall(r'alt="([^"]*)"', page)
+    assert alts == ["row &lt;1&gt;, a", "row &lt;1&gt;, b"]
+    assert "&amp; so on" in page
+    for sign, png in zip((1, -1), film.rows["row <1>"]):
+        pixels = imread(io.BytesIO(base64.b64decode(png)), format="png")[..., :3]
+        np.testing.assert_allclose(
+            pixels, ((sign * image.transpose(1, 2, 0) + 1) / 2).clip(0, 1), atol=0.5 / 255 + 1e-6
+        )
+
+
+def test_film_needs_an_image_for_each_column():
+    with pytest.raises(ValueError, match="row 'one' has 1 images for 2 columns"):
+        figures.film({"one": [np.zeros((3, 2, 2))]}, ["a", "b"])
+
+
+def test_table_has_headings_a_name_and_numbers_to_the_right():
+    page = figures.table(("name", "n", "x"), [("a <b>", 1202, 0.12345), ("c", 19421274, 1.0)], "What it shows")
+    text = page._repr_html_()
+    assert 'aria-label="What it shows"' in text
+    assert text.count('scope="col"') == 3
+    assert text.count('scope="row"') == 2
+    assert "a &lt;b&gt;" in text
+    assert re.findall(r'<td style="text-align: right[^>]*>([^<]*)', text) == ["1202", "0.123", "19,421,274", "1"]
+
+
+def test_table_refuses_ragged_rows_and_no_caption():
+    with pytest.raises(ValueError, match="caption is empty"):
+        figures.table(("a",), [], " ")
+    with pytest.raises(ValueError, match=r"row \(1, 2\) has 2 values for 1 columns"):
+        figures.table(("a",), [(1, 2)], "x")
+
+
+def test_every_unverified_number_of_a_named_network_is_listed():
+    from revode.models import MODELS
+
+    listed = {(number, name) for number, names, _ in figures.numbers_with_status("unverified").rows
+              for name in names.split(", ")}  # fmt: skip
+    assert listed == {
+        (number.replace("_", " "), spec.name)
+        for spec in MODELS.values()
+        for number, source in spec.sources.items()
+        if source.status == "unverified"
+    }
+    with pytest.raises(ValueError, match="status = 'true' must be one of"):
+        figures.numbers_with_status("true")

@@ -190,3 +190,8 @@ def test_all_bundled_results_are_whole():
     for r in results.everything():
         assert r["evidence"]["commit"], r["name"]
         assert r["name"] in results.names()
+
+
+@pytest.mark.parametrize("key", ["test_loss", "images_per_second"])
+def test_what_may_be_unknown(key):
+    results.check(record(curve=[POINT | {key: None}]))

@@ -264,6 +264,7 @@ def _inf_for_sums(real, *args, **options):
 
 
 def test_quiet_prints_nothing_and_settings_are_put_back(tiny, capfd):
+    torch.manual_seed(12)
     threads, rng = torch.get_num_threads(), torch.get_rng_state()
     fit(tiny("a", normalization="none", steps=1))
     fit(tiny("a", normalization="none", steps=1), resume=True)
@@ -677,6 +678,11 @@ def test_the_command_of_a_run_makes_the_same_settings(tiny):
     assert args.resume
     again = train.TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(c)})
     assert again.resolved(260) == c
+
+
+def test_the_number_of_threads_is_written_down(tiny):
+    """Sums over other parts round otherwise, so a run is not gone on with by another number."""
+    assert tiny(threads=None).resolved(260).threads == torch.get_num_threads()
 
 
 def test_every_setting_has_a_line_of_help():

@@ -95,6 +95,7 @@ def finish(app, exc):
         to, title = escape(f"{root}.html"), escape(app.config.html_title or root)
         (out / "index.html").write_text(
             f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+            '<link rel="icon" href="_static/favicon.svg">'
             f'<meta http-equiv="refresh" content="0; url={to}"></head>'
             f'<body><main><h1>{title}</h1><p><a href="{to}">Go to the book</a></p></main></body></html>\n',
             "utf-8",
