@@ -21,7 +21,7 @@ def arguments(argv=None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="8 blocks, few rounds, nothing written (a minute or two)")
     parser.add_argument("--blocks", type=numbers, default=[8, 32, 128], help="depths (default: 8,32,128)")
     parser.add_argument("--deep", type=numbers, default=[256, 512, 1024],
-                        help="further depths for the memory of plain (to 256), checkpoints (to 512) and revode")  # fmt: skip
+                        help="more depths, memory only: plain to 256, checkpoints to 512, and revode")  # fmt: skip
     parser.add_argument("--families", type=names, help="rules, see benchmarks/cases.py (default: all)")
     parser.add_argument("--cases", type=names, help="cases beside plain (default: all)")
     parser.add_argument("--parts", type=names, default=["time", "memory", "compiled"], help="default: all three")

@@ -50,6 +50,7 @@ def test_written_and_read(folder):
 
 
 def test_evidence_says_commit_date_hardware_and_versions(root):
+    results._commit.cache_clear()  # someone may have committed since it was asked first
     found = results.evidence()
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
     assert found["commit"] == (head.stdout.strip() if head.returncode == 0 else None)
