@@ -369,3 +369,31 @@ def main(args: argparse.Namespace) -> int:
         return 1
     print("All passes.")
     return 0
+
+
+def activation_bytes(
+    name: str, blocks: int, *, memory: str = "reversible", store_last: int = 0, batch: int = 4, size: int = 16
+) -> int:
+    """Peak of the tensor bytes of one training step on the CPU, the gradients of the parameters taken off.
+
+    Args:
+        name: Name of a reversible scheme.
+        blocks: Depth.
+        memory: "reversible" or "stored".
+        store_last: Blocks at the end whose activations are kept.
+        batch: Images.
+        size: Height and width of the images.
+    """
+    s = stage(name, blocks, memory=memory, store_last=store_last)
+    return _activations(s, images(name, batch, size), torch.device("cpu"))
+
+
+def evaluations(name: str, blocks: int, *, memory: str = "reversible", store_last: int = 0) -> tuple[int, int]:
+    """How often residual functions are evaluated in the forward and in the backward pass of one training step."""
+    s, calls = stage(name, blocks, memory=memory, store_last=store_last), []
+    for field in (f for block in s.blocks for f in block):
+        field.register_forward_pre_hook(lambda module, args: calls.append(1))
+    y = s(images(name, 1, 4))
+    first = len(calls)
+    y.sum().backward()
+    return first, len(calls) - first

@@ -957,6 +957,59 @@ def hero() -> str:
     )
 
 
+@styled
+def memory_over_depth(depths: Sequence[int], curves: dict[str, Sequence[int]], caption: str = "") -> Drawing:
+    """Activation memory of a training step over the number of blocks.
+
+    Args:
+        depths: Numbers of blocks.
+        curves: Bytes at each depth, by name: what they are of.
+        caption: Text under it.
+    """
+    figure, ax = axes(1, 1, (5.6, 3.2))
+    said = []
+    for (name, values), scheme in zip(curves.items(), COLORS):
+        mib = np.asarray(values) / 2**20
+        slope = np.polyfit(depths, mib, 1)[0]
+        line(ax, depths, mib, scheme, label=f"{name}: {slope:.3f} MiB per block", marker="o", markersize=4)
+        said.append(f"{name} from {mib[0]:.2f} to {mib[-1]:.2f} MiB")
+    ax.set(xlabel="blocks", ylabel="MiB", title="activation memory of one training step", ylim=(0, None))
+    ax.legend(loc="upper left", fontsize=9)
+    words = f"Activation memory over {depths[0]} to {depths[-1]} blocks: {'; '.join(said)}."
+    return beside(show(figure, words), caption=caption)
+
+
+def out_of_memory(
+    depths: Sequence[int], stored: Sequence[int], capacity: float = 24 * 2**30, scale: float = 1.0
+) -> int:
+    """The number of blocks at which a growing memory would reach a capacity, by its slope: extrapolated, not tried.
+
+    Args:
+        depths: Numbers of blocks.
+        stored: Bytes at each depth.
+        capacity: Bytes there are.
+        scale: Factor of the measured bytes, for larger images or batches.
+    """
+    slope, start = np.polyfit(depths, np.asarray(stored, dtype=float) * scale, 1)
+    return int((capacity - start) / slope)
+
+
+def benchmark_table(family: str = "revnet") -> Table:
+    """Time and memory of the latest bundled benchmark beside each other; says so where there is none."""
+    columns = ("case", "blocks", "layout", "time, stored = 1", "MiB per block")
+    rows = []
+    for record in results.everything("benchmark")[-1:]:
+        slopes_ = {(r["case"], r.get("layout")): r for r in record["final"].get("memory", []) if r["family"] == family}
+        for r in record["final"].get("time", []):
+            if r["family"] == family:
+                slope = slopes_.get((r["case"], r.get("layout")), {}).get("slope")
+                mib = "-" if slope is None else f"{slope / 2**20:.2f}"
+                rows.append((r["case"], r.get("blocks", "-"), r.get("layout", "-"), f"{r['ratio']:.2f}", mib))
+    if not rows:
+        rows = [("not measured yet: run `python -m benchmarks`", "-", "-", "-", "-")]
+    return table(columns, rows, "From the result file of the benchmark.")
+
+
 if __name__ == "__main__":
     import sys
 
