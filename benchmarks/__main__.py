@@ -57,8 +57,21 @@ def main(args: argparse.Namespace) -> int:
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch sees no CUDA device here")
     shape = {"channels": args.channels, "size": args.size, "batch": args.batch, "device": args.device}
+
+    def chosen(family: str) -> set[str]:
+        extra = {"plain", "plain again", "one more forward", "plain compiled", "revode compiled"}
+        return extra | {c for c in FAMILIES[family].cases if args.cases is None or c in args.cases}
+
     begin, load = time.perf_counter(), os.getloadavg()[0]
-    found: dict = {"time": [], "memory": [], "compiled": [], "missing": {}}
+    found: dict = {"time": [], "memory": [], "compiled": [], "missing": {}, "parts": {}}
+    if args.out and args.out.exists():  # what is not measured now is kept
+        found = results.read(args.out)["final"]
+        for part in args.parts:
+            found[part] = [
+                r for r in found[part] if r["family"] not in families or r["case"] not in chosen(r["family"])
+            ]
+    for part in args.parts:
+        found["parts"][part] = {"load": load, "status": "unfinished"} | results.evidence(args.device)
 
     def record(status: str) -> dict:
         return {
@@ -66,7 +79,7 @@ def main(args: argparse.Namespace) -> int:
             "kind": "benchmark",
             "status": status,
             "settings": shape | {"dtype": "float32", "blocks": args.blocks, "threads": torch.get_num_threads(),
-                                 "load_at_start": load, "allocator": KEEP if args.device == "cpu" else {}},
+                                 "allocator": KEEP if args.device == "cpu" else {}},
             "seed": 0,
             "wall_seconds": time.perf_counter() - begin,
             "evidence": results.evidence(args.device),
@@ -83,7 +96,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"[{time.perf_counter() - begin:6.0f} s] {text}", file=sys.stderr, flush=True)
 
     for family in families:
-        cases = [c for c in FAMILIES[family].cases if c == "plain" or args.cases is None or c in args.cases]
+        cases = [c for c in FAMILIES[family].cases if c in chosen(family)]
         if "time" in args.parts:
             for blocks in args.blocks:
                 for layout in args.layouts:
@@ -114,6 +127,8 @@ def main(args: argparse.Namespace) -> int:
             except Exception as error:  # no compiler, or one that fails: the rest stands
                 found["missing"]["torch.compile"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
             keep()
+    for part in args.parts:
+        found["parts"][part]["status"] = "finished"
     keep("finished")
     print(report.markdown(record("finished")))
     return 0

@@ -19,7 +19,8 @@ def markdown(record: dict) -> str:
     parts = [
         f"{hardware['gpu'] or hardware['cpu']}, torch {record['evidence']['torch']}, {record['evidence']['date']}; "
         f"{settings['channels']} channels, {settings['size']}x{settings['size']}, batch {settings['batch']}, float32; "
-        f"{unit}; load at start {settings['load_at_start']:.1f}."
+        f"{unit}; load of the machine at the start: "
+        + ", ".join(f"{part['load']:.1f} ({name})" for name, part in final["parts"].items())
     ]
     for family in dict.fromkeys(r["family"] for r in final["time"] + final["memory"]):
         parts.append(f"### {FAMILIES[family].title}\n\n{_family(family, final)}")

@@ -187,18 +187,15 @@ def _gradients(name: str, device: torch.device, depths: Sequence[int]):
 
 def _memory_and_time(name: str, device: torch.device, depths: Sequence[int]):
     x = images(name, 16, 32).to(device)
-    networks = {m: [stage(name, n, memory=m).to(device) for n in depths] for m in ("reversible", "stored")}
     peaks = {}
-    for memory, pair in networks.items():
-        peaks[memory] = [_activations(s, x, device) for s in pair]
-        low, high = peaks[memory]
+    for memory in ("stored", "reversible"):
+        networks = [stage(name, n, memory=memory).to(device) for n in depths]
+        low, high = peaks[memory] = [activation_bytes(s, x) for s in networks]
         yield f"memory, {memory}", high, None, f"{_mib(low)} → {_mib(high)}"
     low, high = peaks["reversible"]
     share = (high - low) / max(peaks["stored"][1] - peaks["stored"][0], 1)
     yield "memory", share, LIMITS["memory"], f"{share:.2%}"
-    ratio = statistics.median(
-        _seconds(networks["reversible"][1], x, device) / _seconds(networks["stored"][1], x, device) for _ in range(5)
-    )
+    ratio = time_ratio(networks[1], x)
     yield "time", ratio, None, f"{ratio:.2f}"
 
 
@@ -206,20 +203,47 @@ def _mib(count: float) -> str:
     return f"{count / 2**20:.1f}"
 
 
-def _activations(s: Stage, x: Tensor, device: torch.device) -> int:
-    """Peak of a training step in bytes, the gradients of the parameters taken off."""
-    _step(s, x)
+def activation_bytes(s: nn.Module, x: Tensor) -> int:
+    """Peak of the bytes that a training step allocates, the gradients of the parameters taken off.
+
+    Args:
+        s: A stage or a network.
+        x: Its input, on the device where it is to be measured.
+    """
+    _step(s, x)  # what is allocated once only is there
     s.zero_grad(set_to_none=True)
-    return peak_bytes(lambda: _step(s, x), device) - sum(p.nbytes for p in s.parameters())
+    peak = peak_bytes(lambda: _step(s, x), x.device)
+    s.zero_grad(set_to_none=True)
+    return peak - sum(p.nbytes for p in s.parameters())
+
+
+def time_ratio(s: Stage, x: Tensor, rounds: int = 5) -> float:
+    """Time of a training step with rebuilt activations over that with stored ones: median of interleaved rounds.
+
+    Args:
+        s: The stage; its memory mode is as before afterwards.
+        x: Its input.
+        rounds: How many steps of each kind.
+    """
+    mode, ratios = s.memory, []
+    try:
+        for _ in range(rounds):
+            taken = {}
+            for s.memory in ("stored", "reversible"):
+                taken[s.memory] = _seconds(s, x)
+            ratios.append(taken["reversible"] / taken["stored"])
+    finally:
+        s.memory = mode
+    return statistics.median(ratios)
 
 
 def _step(s: nn.Module, x: Tensor) -> None:
     s(x).square().mean().backward()
 
 
-def _seconds(s: nn.Module, x: Tensor, device: torch.device) -> float:
+def _seconds(s: nn.Module, x: Tensor) -> float:
     s.zero_grad(set_to_none=True)
-    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait = torch.cuda.synchronize if x.is_cuda else lambda: None
     wait()
     begin = time.perf_counter()
     _step(s, x)

@@ -407,7 +407,7 @@ class Table(Drawing):
         numeric = [all(isinstance(row[k], int | float) for row in self.rows) for k in range(len(self.columns))]
         align = ["right" if right else "left" for right in numeric]
         head = "".join(
-            f'<th scope="col" style="text-align: {a}">{html.escape(c)}</th>' for c, a in zip(self.columns, align)
+            f'<th scope="col" style="{_style(a, c)}">{html.escape(c)}</th>' for c, a in zip(self.columns, align)
         )
         lines = []
         for first, *others in self.rows:
@@ -424,7 +424,7 @@ class Table(Drawing):
 
 
 def _style(align: str, value) -> str:
-    return f"text-align: {align}" + ("; white-space: nowrap" if len(_cell(value)) < 20 else "")
+    return f"padding: 0.4rem 0.55rem; text-align: {align}" + ("; white-space: nowrap" if len(_cell(value)) < 20 else "")
 
 
 def _cell(value) -> str:
@@ -581,40 +581,29 @@ def spectra(eigenvalues: dict[str, Sequence[complex]]) -> Drawing:
 
 
 @styled
-def round_trip_errors(
-    h, errors: dict[str, dict[str, Sequence[float]]], limits: dict[str, float], title: str
-) -> Drawing:
-    """Relative error of a state sent through a network and back, over the step size, a panel for each precision.
+def round_trip_errors(ratios: Sequence[float], errors: dict[str, dict[str, Sequence[float]]]) -> Drawing:
+    """Relative error of a state sent through a network and back, over the step size, in panels on one scale.
 
     Args:
-        h: Step sizes.
-        errors: For each precision, by scheme, one error for each step size.
-        limits: Critical step size of each scheme at its start, drawn as a tick on the axis.
-        title: Over the panels.
+        ratios: Step sizes in units of the largest stable one.
+        errors: For each panel's title, by scheme, one error for each step size.
     """
+    values = [e for by_scheme in errors.values() for curve in by_scheme.values() for e in curve]
     panels = []
-    values = np.array([e for by_scheme in errors.values() for e in by_scheme.values()])
-    for precision, by_scheme in errors.items():
-        figure, ax = axes(1, 1, (3.5, 3.2))
+    for title, by_scheme in errors.items():
+        figure, ax = axes(1, 1, (3.5, 3.1))
         said = []
         for scheme, error in by_scheme.items():
-            line(ax, h, error, scheme)
+            line(ax, ratios, error, scheme, marker="o", markersize=3.5)
             said.append(f"{LABELS[scheme]} from {error[0]:.0e} to {error[-1]:.0e}")
-        for scheme, limit in limits.items():
-            if limit <= max(h):
-                ax.axvline(limit, ymax=0.04, color=COLORS[scheme], linewidth=3)
         ax.axhline(1, color=LINE, zorder=0)
-        ax.set(yscale="log", xlabel="step size h", title=f"{title}, {precision}")
-        ax.set(ylim=(np.nanmin(values) / 3, 30), xlim=(0, max(h)))
-        if not panels:
-            ax.legend(loc="lower right", bbox_to_anchor=(1, 0.06), fontsize=8.5)
-        panels.append(show(figure, f"{title}, {precision}: {', '.join(said)}."))
-    ends = ", ".join(f"{LABELS[s]} {v:.2f}" for s, v in limits.items())
-    return beside(
-        *panels,
-        caption=f"Relative error of the recovered input. At 1 nothing of it is left. Ticks on the axis: the largest "
-        f"stable step of the fresh layers ({ends}).",
-    )
+        ax.axvline(1, color=LINE, zorder=0)
+        ax.set(yscale="log", xlabel="step size / largest stable one", title=title)
+        ax.set(ylim=(min(values) / 3, 10 * min(max(values), 10)), xlim=(0, 1.02 * max(ratios)))
+        ax.legend(loc="upper left", fontsize=9)
+        panels.append(show(figure, f"{title}: error {', '.join(said)}."))
+    caption = "Relative error of the state that comes back. At 1 nothing of it is left."
+    return beside(*panels, caption=caption)
 
 
 # --- training -----------------------------------------------------------------------------------------------

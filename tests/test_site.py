@@ -194,8 +194,13 @@ def picture(widget) -> str:
 
 
 def spoken(widget) -> str:
-    widget.page.wait_for_timeout(450)  # not at every step of a drag
-    return widget.locator("[aria-live=polite]").inner_text()
+    """The sentence for screen readers, once it has caught up: it waits for the end of a drag."""
+    caught_up = "e => e.querySelector('[aria-live=polite]').textContent === e.querySelector('.rv-say').textContent"
+    for _ in range(100):
+        if widget.evaluate(caught_up):
+            return widget.locator("[aria-live=polite]").inner_text()
+        widget.page.wait_for_timeout(50)
+    raise AssertionError(f"never spoken: {widget.locator('.rv-say').inner_text()}")
 
 
 def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):

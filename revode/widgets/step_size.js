@@ -742,7 +742,10 @@ function render({ model, el: host }) {
     const a = model.get("exact");
     if (!a || !a.states) return;
     state.answer = { ...a, states: unpack(a.states, Float64Array), sizes: unpack(a.sizes, Float64Array), source: "kernel" };
-    if (a.scheme === state.scheme && a.problem === state.problem && Math.abs(a.h - state.h) < 1e-12) draw();
+    if (a.scheme === state.scheme && a.problem === state.problem && Math.abs(a.h - state.h) < 1e-12) {
+      draw();
+      speakSoon();
+    }
   };
   for (const name of ["h", "scheme", "problem"]) model.on(`change:${name}`, onModel);
   model.on("change:exact", onExact);
