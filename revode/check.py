@@ -395,23 +395,6 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def activation_bytes(
-    name: str, blocks: int, *, memory: str = "reversible", store_last: int = 0, batch: int = 4, size: int = 16
-) -> int:
-    """Peak of the tensor bytes of one training step on the CPU, the gradients of the parameters taken off.
-
-    Args:
-        name: Name of a reversible scheme.
-        blocks: Depth.
-        memory: "reversible" or "stored".
-        store_last: Blocks at the end whose activations are kept.
-        batch: Images.
-        size: Height and width of the images.
-    """
-    s = stage(name, blocks, memory=memory, store_last=store_last)
-    return _activations(s, images(name, batch, size), torch.device("cpu"))
-
-
 def evaluations(name: str, blocks: int, *, memory: str = "reversible", store_last: int = 0) -> tuple[int, int]:
     """How often residual functions are evaluated in the forward and in the backward pass of one training step."""
     s, calls = stage(name, blocks, memory=memory, store_last=store_last), []
