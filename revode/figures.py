@@ -904,7 +904,8 @@ def training_time() -> Table:
         gpu |= bool(record["evidence"]["hardware"]["gpu"])
         settings = record["settings"]
         recipe = MODELS[settings["model"]].recipe
-        speed = float(np.median([p["images_per_second"] for p in record["curve"]]))
+        timed = [p["images_per_second"] for p in record["curve"] if p["images_per_second"] is not None]
+        speed = float(np.median(timed)) if timed else float("nan")
         finished = record["status"] == "finished"
         minutes = f"{record['wall_seconds'] / 60:.0f}" if finished else "– (unfinished)"
         hours = recipe.steps * recipe.batch_size / speed / 3600

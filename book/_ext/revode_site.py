@@ -45,6 +45,12 @@ def mend_page(text: str) -> str:
         pattern = rf"(Show|Hide) code cell (?:source|content)(?=(?:(?!<details).)*?{re.escape(comment)})"
         text = re.sub(pattern, rf"\1 {what}", text, flags=re.DOTALL)
     text = re.sub("(Show|Hide) code cell output", r"\1 what it prints", text)
+    # a full stop or comma stays with its formula
+    text = re.sub(
+        r'(?<!rv-keep">)(<span class="math notranslate nohighlight">[^<]*</span>[.,;:?!)]+)',
+        r'<span class="rv-keep">\1</span>',
+        text,
+    )
     # the arrow that unfolds a part of the contents has a name
     text = re.sub(
         r'(<a class="[^"]*reference internal[^>]*>([^<]*)</a><details[^>]*>)<summary>',
