@@ -1048,14 +1048,21 @@ def memory_to_24_gib(record: dict) -> Drawing:
     )
 
 
+def _timed_depth(record: dict, blocks: int | None) -> int:
+    """The depth asked for, or 32, or the nearest one that was timed."""
+    timed = {r["blocks"] for r in record["final"]["time"] if r["family"] == "revnet"}
+    return blocks or min(timed, key=lambda n: abs(n - 32))
+
+
 @styled
-def memory_against_time(record: dict, blocks: int = 32) -> Drawing:
+def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
     """What each way of training costs: time ratio over memory, from a benchmark's result file.
 
     Args:
         record: Result of kind "benchmark".
-        blocks: Depth.
+        blocks: Depth; None takes 32, or the nearest one that was timed.
     """
+    blocks = _timed_depth(record, blocks)
     figure, grid = axes(1, 2, (7.4, 3.3), sharey=True)
     words = []
     short = {"plain": "stored", "revode": "revode", "checkpoint per branch": "per branch",
@@ -1102,14 +1109,14 @@ def _apart(points: list[tuple], gap: float) -> list[tuple]:
     return out
 
 
-def memory_choices(record: dict, blocks: int = 32) -> Table:
+def memory_choices(record: dict, blocks: int | None = None) -> Table:
     """Time ratio, memory and gradient of every case of the RevNet network, from a benchmark's result file.
 
     Args:
         record: Result of kind "benchmark".
-        blocks: Depth of the time ratios.
+        blocks: Depth of the time ratios; None takes 32, or the nearest one that was timed.
     """
-    rows = []
+    blocks, rows = _timed_depth(record, blocks), []
     contiguous, last = (_time_rows(record, layout, blocks=blocks) for layout in ("contiguous", "channels_last"))
     for case in contiguous:
         used = _memory_rows(record, case)
