@@ -12,6 +12,7 @@ settings (eps 1e-3, running averages with decay 0.99) are used here.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -89,7 +90,7 @@ def batch_norm(kind: type[nn.Module], channels: int) -> nn.Module:
     return kind(channels, eps=1e-3, momentum=0.01)
 
 
-class Field(nn.Module):
+class Field(nn.Module, ABC):
     """Base of the residual functions.
 
     Args:
@@ -131,13 +132,13 @@ class Field(nn.Module):
         """The kernels, in the order of their use."""
         return [p for p in self.parameters() if p.dim() > 1]
 
+    @abstractmethod
     def linear(self, x: Tensor) -> Tensor:
         """The derivative where s' = 1, without normalization, applied to x."""
-        raise NotImplementedError
 
+    @abstractmethod
     def linear_adjoint(self, x: Tensor) -> Tensor:
         """The adjoint of :meth:`linear`."""
-        raise NotImplementedError
 
     def extra_repr(self) -> str:
         """Shape, activation and normalization."""
@@ -145,7 +146,26 @@ class Field(nn.Module):
         return f"kernel {shape}, activation={self.activation!r}, normalization={self.normalization!r}"
 
 
-class SymmetricField(Field):
+class _SquareField(Field):
+    """One square kernel between two normalizations, for as many outputs as inputs."""
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+    ):
+        super().__init__(activation, normalization, dense)
+        self.norm1 = self._norm(channels, first_norm)
+        self.weight = nn.Parameter(self.operator.kernel(channels, channels))
+        self.bias = self._bias(channels)
+        self.norm2 = self._norm(channels)
+        self.reset_parameters()
+
+
+class SymmetricField(_SquareField):
     r"""f(y) = K^T s(K y + b), or with batch normalization f(y) = K^T s(BN(K BN(y))).
 
     For non-decreasing s its derivative K^T diag(s') K is symmetric and positive semidefinite: with the signs of the
@@ -165,21 +185,6 @@ class SymmetricField(Field):
     Source: Chang et al. 2018 (arXiv 1709.03698), two-layer Hamiltonian block; released code for "batch".
     """
 
-    def __init__(
-        self,
-        channels: int,
-        activation: str = "relu",
-        normalization: str = "batch",
-        first_norm: bool = True,
-        dense: bool = False,
-    ):
-        super().__init__(activation, normalization, dense)
-        self.norm1 = self._norm(channels, first_norm)
-        self.weight = nn.Parameter(self.operator.kernel(channels, channels))
-        self.bias = self._bias(channels)
-        self.norm2 = self._norm(channels)
-        self.reset_parameters()
-
     def forward(self, y: Tensor) -> Tensor:
         """f(y)."""
         k = self.operator
@@ -191,7 +196,7 @@ class SymmetricField(Field):
     linear_adjoint = linear
 
 
-class AntisymmetricField(Field):
+class AntisymmetricField(_SquareField):
     r"""f(y) = s((K - K^T) y + b), or with batch normalization f(y) = s(BN((K - K^T) BN(y))).
 
     K - K^T is one convolution, with the kernel W - flip(W)^T. For non-decreasing s the derivative
@@ -204,21 +209,6 @@ class AntisymmetricField(Field):
 
     Source: Chang et al. 2018 (arXiv 1709.03698), midpoint network.
     """
-
-    def __init__(
-        self,
-        channels: int,
-        activation: str = "relu",
-        normalization: str = "batch",
-        first_norm: bool = True,
-        dense: bool = False,
-    ):
-        super().__init__(activation, normalization, dense)
-        self.norm1 = self._norm(channels, first_norm)
-        self.weight = nn.Parameter(self.operator.kernel(channels, channels))
-        self.bias = self._bias(channels)
-        self.norm2 = self._norm(channels)
-        self.reset_parameters()
 
     def forward(self, y: Tensor) -> Tensor:
         """f(y)."""
