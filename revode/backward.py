@@ -2,8 +2,9 @@
 
 Behind each shear ``a <- c*a + scale*g(b)`` the value g(b) is computed once, with its gradient. That value undoes the
 shear, and its gradient carries the cotangent on, so a training step costs one extra forward evaluation: 4/3 of
-ordinary backpropagation, whatever the scheme. Kept for the backward pass are the input and the final state of the
-stage, and, where the inverse divides by c, a few snapshots.
+ordinary backpropagation, whatever the scheme, and somewhat less where batch statistics need not be summed up again
+(:class:`revode.replay.Statistics`). Kept for the backward pass are the input and the final state of the stage, and,
+where the inverse divides by c, a few snapshots.
 
 Sources: Gomez et al. 2017 (arXiv 1707.04585) for the backward pass of additive couplings; Chang et al. 2018
 (arXiv 1709.03698) for its use with Hamiltonian, midpoint and leapfrog steps; Maclaurin et al. 2015
@@ -13,8 +14,8 @@ Sources: Gomez et al. 2017 (arXiv 1707.04585) for the backward pass of additive 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
@@ -98,8 +99,8 @@ class _Field:
     """One residual function, and where its parameters stand among the inputs of the autograd function."""
 
     g: nn.Module
-    names: list[str]
-    where: list[int]
+    slots: list[tuple[dict, str, int]]  # the module's dictionary that holds a parameter, its name there, its place
+    where: list[int]  # places of the parameters that need gradient
     buffers: dict[str, Tensor]
 
 
@@ -135,14 +136,17 @@ class _Plan:
             f = known.get(s.g) if s.g is not None else None
             if s.g is not None and f is None:
                 f = known[s.g] = _Field(s.g, [], [], buffers(s.g))
-                for name, p in s.g.named_parameters(remove_duplicate=False):
-                    if p not in index:
-                        index[p] = len(inputs)
-                        inputs.append(p)
-                    f.names.append(name)
-                    f.where.append(index[p])
-                    if p.requires_grad and first is None:
-                        first = k
+                for m in s.g.modules():
+                    for name, p in m._parameters.items():
+                        if p is None:
+                            continue
+                        if p not in index:
+                            index[p] = len(inputs)
+                            inputs.append(p)
+                        f.slots.append((m._parameters, name, index[p]))
+                        if p.requires_grad and first is None:
+                            first = k
+                f.where = [i for i in dict.fromkeys(i for _, _, i in f.slots) if inputs[i].requires_grad]
             fields.append(f)
         if first is None:
             return None, inputs
@@ -169,13 +173,27 @@ class _Plan:
             leaves[i] = tensors[self.parts + j]
         return tree_unflatten(leaves, self.kwargs_spec)
 
-    def again(self, k: int, b: Tensor, tensors: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """g of shear k at b, with these tensors as parameters, under the conditions of the forward pass."""
-        f, generators = self.fields[k], self.generators[k]
-        swapped = {n: tensors[i] for n, i in zip(f.names, f.where, strict=True)}
-        swapped |= {n: t.clone() for n, t in self.written[k].items()}
+    @contextmanager
+    def replayed(self, tensors: Sequence[Tensor]) -> Iterator[dict]:
+        """Modules as in the forward pass, these tensors in the place of the parameters; gives the keyword arguments."""
+        held = []
+        with self.modules.replayed():
+            try:
+                for slots, name, i in (slot for f in dict.fromkeys(self.fields) if f for slot in f.slots):
+                    held.append((slots, name, slots[name]))
+                    slots[name] = tensors[i]
+                yield self.kwargs(tensors)
+            finally:
+                for slots, name, p in reversed(held):
+                    slots[name] = p
+
+    def again(self, k: int, b: Tensor, kwargs: dict, dtype: torch.dtype) -> Tensor:
+        """g of shear k at b once more, inside :meth:`replayed`."""
+        g, generators, written = self.fields[k].g, self.generators[k], self.written[k]
         with self.autocast(), generators() if generators else nullcontext():
-            return functional_call(f.g, swapped, (b,), self.kwargs(tensors)).to(dtype)
+            if written:
+                return functional_call(g, {n: t.clone() for n, t in written.items()}, (b,), kwargs).to(dtype)
+            return g(b, **kwargs).to(dtype)
 
 
 class _Reversible(torch.autograd.Function):
@@ -193,6 +211,7 @@ class _Reversible(torch.autograd.Function):
                 if k in keep:
                     kept += parts
                 before = {n: b.clone() for n, b in f.buffers.items()} if f else {}
+                plan.modules.statistics.evaluation(k)
                 parts[s.target] = primitive.add(s, parts[s.target], primitive.increment(s, parts, kwargs))
                 plan.written.append(
                     {n: b for n, b in before.items() if not torch.equal(b, f.g.get_buffer(n))} if f else {}
@@ -220,7 +239,8 @@ class _Reversible(torch.autograd.Function):
         snapshots = {k: tuple(kept[i * plan.parts : (i + 1) * plan.parts]) for i, k in enumerate(plan.snapshots)}
         # Gradients are taken with respect to aliases: hooks of a parameter must fire once, where they are summed up.
         leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, plan.needs, strict=True)]
-        upstream = any(plan.needs[: plan.parts + len(plan.kwargs_where)])
+        extra = list(range(plan.parts, plan.parts + len(plan.kwargs_where)))
+        upstream = any(plan.needs[: plan.parts]) or bool(extra)
         total: list[Tensor | None] = [None] * len(inputs)
 
         def pull(k: int, b: Tensor, w: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -228,10 +248,10 @@ class _Reversible(torch.autograd.Function):
             if f is None:
                 return b.to(w.dtype), w.to(b.dtype)
             b = b.detach().requires_grad_(upstream or k > plan.first)
-            wanted = [i for i in dict.fromkeys([*range(plan.parts, plan.parts + len(plan.kwargs_where)), *f.where])
-                      if plan.needs[i]]  # fmt: skip
+            wanted = extra + f.where
+            plan.modules.statistics.evaluation(k)
             with torch.enable_grad():
-                v = plan.again(k, b, leaves, w.dtype)
+                v = plan.again(k, b, kwargs, w.dtype)
             at = [b] * b.requires_grad + [leaves[i] for i in wanted]
             if not (at and v.requires_grad):
                 return v.detach(), None
@@ -242,7 +262,7 @@ class _Reversible(torch.autograd.Function):
                     total[i] = g if total[i] is None else total[i] + g
             return v.detach(), d
 
-        with plan.modules.replayed():
+        with plan.replayed(leaves) as kwargs:
             total[: plan.parts] = unwind(plan.shears, state, cotangents, pull, snapshots, plan.first)
         return None, *(t if need else None for t, need in zip(total, plan.needs, strict=True))
 
@@ -251,10 +271,11 @@ class _Reversible(torch.autograd.Function):
         """The gradient by ordinary autograd from the stage's input, itself differentiable."""
         aliases = [t.view_as(t) for t in inputs]
         parts = aliases[: plan.parts]
-        with plan.modules.replayed():
+        plan.modules.statistics.evaluation(None)
+        with plan.replayed(aliases) as kwargs:
             for k, s in enumerate(plan.shears):
                 b, dtype = parts[s.source], parts[s.target].dtype
-                v = b.to(dtype) if s.g is None else plan.again(k, b, aliases, dtype)
+                v = b.to(dtype) if s.g is None else plan.again(k, b, kwargs, dtype)
                 parts[s.target] = primitive.add(s, parts[s.target], v)
         at = [i for i, need in enumerate(plan.needs) if need]
         grads = torch.autograd.grad(parts, [aliases[i] for i in at], cotangents, create_graph=True, allow_unused=True)

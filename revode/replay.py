@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from functools import partial
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _NormBase
 
 
@@ -75,15 +78,14 @@ class Modules:
         self.modules = list(dict.fromkeys(m for g in fields for m in g.modules()))
         self.training = [m.training for m in self.modules]
         self.observers: set[int] = set()
+        self.statistics = Statistics(self.modules)
         self._hooked = [m for m in self.modules if m._forward_hooks]
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Run forward hooks as usual and note which of them only observe (return None)."""
-        if not self._hooked:
-            yield
-            return
+        """Run forward hooks as usual and note which of them only observe (return None); keep batch statistics."""
         with ExitStack() as stack:
+            stack.enter_context(self.statistics.taken())
             for m in self._hooked:
                 original = m._forward_hooks
                 wrapped = type(original)((k, self._noting(k, hook)) for k, hook in original.items())
@@ -119,7 +121,105 @@ class Modules:
                     kept = type(original)((k, f) for k, f in original.items() if k not in self.observers)
                     stack.callback(setattr, m, "_forward_hooks", original)
                     m._forward_hooks = kept
+            stack.enter_context(self.statistics.given())
             yield
+
+
+#: The last evaluation in which each norm has seen a batch, with the mean and the inverse deviation of that batch (None
+#: where it saw two). They are kept with the module, as its running statistics are, and not with the graph.
+_last_batch: WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, Tensor] | None]] = WeakKeyDictionary()
+
+
+class Statistics:
+    """Batch statistics, summed up over the batch in the forward pass and not once more in the second evaluation.
+
+    A norm in training mode reads its input twice, and the first time, for the sums, costs more than the second. If the
+    batch of the second evaluation is the last that the norm has seen, its statistics are still there. If not (a norm
+    that stands at several depths, a second forward pass before the backward pass), they are summed up again. Value
+    and gradient are the same, to the last bit of the value.
+
+    For float32 and float64 on the CPU; elsewhere norms run as always.
+    """
+
+    def __init__(self, modules: Iterable[nn.Module]):
+        modules = list(modules)
+        compiled = any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules)
+        self._norms = [] if compiled else [m for m in modules if _sums_up(m)]
+        self._pass = object()
+        self._evaluation: object = None
+
+    def evaluation(self, k: int | None) -> None:
+        """What runs next is the evaluation number k of this pass; None: keep and use nothing."""
+        self._evaluation = None if k is None else (self._pass, k)
+
+    def taken(self):
+        """Inside, norms keep the statistics they take."""
+        return self._instead(self._take)
+
+    def given(self):
+        """Inside, norms use the statistics that were kept."""
+        return self._instead(self._give)
+
+    @contextmanager
+    def _instead(self, forward) -> Iterator[None]:
+        try:
+            for m in self._norms:
+                m.__dict__["forward"] = partial(forward, m)
+            yield
+        finally:
+            for m in self._norms:
+                m.__dict__.pop("forward", None)
+
+    def _take(self, m: nn.Module, x: Tensor) -> Tensor:
+        if self._evaluation is None or not _plain(m, x):
+            return type(m).forward(m, x)
+        m._check_input_dim(x)
+        if m.num_batches_tracked is not None:
+            m.num_batches_tracked.add_(1)
+        y, mean, inverse = torch.native_batch_norm(
+            x, m.weight, m.bias, m.running_mean, m.running_var, True, m.momentum, m.eps
+        )
+        second = m in _last_batch and _last_batch[m][0] == self._evaluation
+        _last_batch[m] = (self._evaluation, None if second else (mean, inverse))
+        return y
+
+    def _give(self, m: nn.Module, x: Tensor) -> Tensor:
+        evaluation, kept = _last_batch.get(m, (None, None))
+        if kept is None or evaluation != self._evaluation or not _plain(m, x):
+            return type(m).forward(m, x)
+        return _Normalize.apply(x, m.weight, m.bias, *kept, m.eps)
+
+
+def _sums_up(m: nn.Module) -> bool:
+    """Whether m is a batch normalization, as it comes with torch, that takes its statistics from the batch."""
+    known = type(m) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    return known and m.training and m.momentum is not None and "forward" not in m.__dict__
+
+
+def _plain(m: nn.Module, x: Tensor) -> bool:
+    cpu = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
+    return cpu and x.numel() > x.shape[1] and (m.weight is None or m.weight.dtype == x.dtype)
+
+
+class _Normalize(torch.autograd.Function):
+    """Batch normalization in training mode whose statistics are known."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, mean, inverse, eps):
+        ctx.save_for_backward(x, weight, mean, inverse)
+        ctx.eps = eps
+        # Variance 1 and eps 0 leave weight * inverse as the factor, the product that training forms: the same bits.
+        factor = inverse if weight is None else weight * inverse
+        return torch.native_batch_norm(x, factor, bias, mean, torch.ones_like(mean), False, 0.0, 0.0)[0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, w):
+        x, weight, mean, inverse = ctx.saved_tensors
+        grads = torch.ops.aten.native_batch_norm_backward(
+            w, x, weight, None, None, mean, inverse, True, ctx.eps, ctx.needs_input_grad[:3]
+        )
+        return *grads, None, None, None
 
 
 def buffers(g: nn.Module) -> dict[str, Tensor]:

@@ -54,6 +54,28 @@ def test_shared_block_frozen_block_and_eval_mode():
     assert worst(same_names(gradients(compiled(n), x)), gradients(plain, x)) < 1e-4
 
 
+class CompiledInside(nn.Module):
+    """A residual function whose branch is compiled in place; the stage around it is not."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.branch = Branch(channels)
+        self.branch.compile()
+
+    def forward(self, x):
+        return self.branch(x)
+
+
+@pytest.mark.parametrize("make", [lambda c: torch.compile(Branch(c)), CompiledInside])
+def test_compiled_branches_in_a_stage_that_is_not(make):
+    s, x = stage(make=make, blocks=2), images()
+    plain = stage(make=Branch if make is not CompiledInside else CompiledInside, blocks=2, memory="stored")
+    plain.load_state_dict(same_names(s.state_dict()))
+    assert worst(same_names(gradients(s, x)), gradients(plain, x)) < 1e-4
+    for (k, b), (_, p) in zip(s.named_buffers(), plain.named_buffers()):
+        torch.testing.assert_close(b, p, rtol=1e-4, atol=1e-5, msg=k)
+
+
 def test_keyword_tensors_get_gradients():
     s = stage(make=Conditioned, blocks=2)
     plain, x, results = stored_copy(s), images(), []
