@@ -66,6 +66,7 @@ class CompiledInside(nn.Module):
         return self.branch(x)
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # the tracer looks at every tensor it meets
 @pytest.mark.parametrize("make", [lambda c: torch.compile(Branch(c)), CompiledInside])
 def test_compiled_branches_in_a_stage_that_is_not(make):
     s, x = stage(make=make, blocks=2), images()
