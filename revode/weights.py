@@ -1,8 +1,9 @@
 """Small trained weights that ride in the package: float16, with checksums.
 
 A file is a numpy archive of plain arrays (no pickle), one for each entry of ``state_dict``, and one, ``__about__``,
-with a line of JSON: the arguments of :func:`revode.build` and where the weights come from. ``SHA256SUMS`` lists the
-files of the folder, in the format of ``sha256sum``.
+with a line of JSON: the arguments of :func:`revode.build` and where the weights come from. Float16 numbers are stored
+as their low bytes and then their high bytes, a uint8 array (2, ...), which compresses better. ``SHA256SUMS`` lists
+the files of the folder, in the format of ``sha256sum``.
 """
 
 from __future__ import annotations
@@ -131,13 +132,19 @@ def _listed(of: Path) -> dict[str, str]:
 def _half(key: str, t: Tensor) -> np.ndarray:
     if not t.isfinite().all():
         raise ValueError(f"network: '{key}' is not finite, so there is nothing worth keeping")
-    if t.is_floating_point():
-        half = t.to(torch.float16)
-        t = half if half.isfinite().all() else t.float()
-    return t.cpu().contiguous().numpy()
+    if not t.is_floating_point():
+        return t.cpu().contiguous().numpy()
+    half = t.cpu().to(torch.float16).contiguous()
+    if not half.isfinite().all():
+        return t.cpu().float().contiguous().numpy()
+    bits = half.numpy().view("<u2")
+    return np.stack([bits & 0xFF, bits >> 8]).astype(np.uint8)
 
 
 def _tensor(array: np.ndarray) -> Tensor:
+    if array.dtype == np.uint8:
+        low, high = array.astype("<u2")
+        array = np.asarray(low | high << 8).view("<f2")
     t = torch.from_numpy(array)
     return t.float() if t.is_floating_point() else t
 
@@ -150,11 +157,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of ``revode export``."""
     parser.add_argument("run", help="folder of a finished run of `revode train`")
     parser.add_argument("name", help="name of the weights and of the result")
+    parser.add_argument("--result-only", action="store_true", help="leave the weights out, as for further seeds")
     parser.add_argument("--to", help="folder with results/ and weights/ (default: the package's data)")
 
 
 def main(args: argparse.Namespace) -> int:
-    """``revode export``: the result and the weights of a run, into a folder of data."""
+    """``revode export``: the result of a run, and its weights, into a folder of data."""
     from . import results, train
 
     run, to = Path(args.run), Path(args.to) if args.to else paths.bundled()
@@ -164,6 +172,11 @@ def main(args: argparse.Namespace) -> int:
             f"{run / train.RESULT} is {record['status']}, at step {record['final'].get('step')}; go on with "
             "`revode train ... --resume` until it is finished"
         )
+    result = to / "results" / f"{args.name}.json"
+    if args.result_only:
+        results.write(result, record | {"name": args.name})
+        print(result)
+        return 0
     network = train.load_network(run)
     done = checkpoint.load(run / train.CHECKPOINT)["step"]
     if done != record["final"]["step"]:
@@ -175,6 +188,6 @@ def main(args: argparse.Namespace) -> int:
         "commit": record["evidence"]["commit"],
     } | network.meta
     path = export(network, args.name, meta, to / "weights")
-    results.write(to / "results" / f"{args.name}.json", record | {"name": args.name})
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; {to / 'results' / args.name}.json")
+    results.write(result, record | {"name": args.name})
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB; {result}")
     return 0

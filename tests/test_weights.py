@@ -65,7 +65,7 @@ def test_numbers_too_large_for_float16_stay(folder, network):
 
 @pytest.mark.parametrize("name", ["hamiltonian-74", "midpoint-26", "leapfrog-26", "resnet-32"])
 def test_files_are_smaller_than_a_megabyte(folder, name):
-    assert weights.export(revode.build(name, seed=0), name).stat().st_size < 1 << 20
+    assert weights.export(revode.build(name, seed=0), name).stat().st_size < 1_000_000
 
 
 def test_the_same_weights_make_the_same_file(folder, network):
@@ -162,6 +162,14 @@ def test_export_of_a_run(folder, tiny, capsys):
     assert network.meta["mean"] == pytest.approx(data.load("sample", "train").mean_std()[0])
     for name, t in train.load_network(c.out).state_dict().items():
         torch.testing.assert_close(network.state_dict()[name], t, rtol=1e-3, atol=1e-6)
+
+
+def test_export_of_the_result_alone(folder, tiny, capsys):
+    record = train.fit(tiny(), quiet=True)
+    assert cli.main(["export", tiny().out, "second", "--result-only"]) == 0
+    assert capsys.readouterr().out.strip().endswith("second.json")
+    assert results.load("second") == record | {"name": "second"}
+    assert not folder.exists()
 
 
 def test_all_bundled_weights_load_and_are_listed():
