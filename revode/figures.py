@@ -767,10 +767,11 @@ def planned_runs() -> Table:
     ]
     done = sum(bool(r) and r["status"] == "finished" for *_, r in runs)
     return table(
-        ("network", "seed", "status", "test accuracy", "minutes", "commit", "date"),
+        ("network", "seed", "activations", "status", "test accuracy", "minutes", "commit", "date"),
         rows,
         f"{done} of {len(runs)} planned runs are finished. Minutes are wall-clock time, with evaluation and "
-        "whatever else the machine did. Accuracies of unfinished runs are on fewer images and prove nothing yet. "
+        "whatever else the machine did. Activations are rebuilt in the backward pass, or stored, by which the gradient "
+        "is the same up to rounding, in less time; ResNet has no other way. Accuracies of unfinished runs are on fewer images and prove nothing yet. "
         "A + marks a commit with changes that were not committed.",
     )
 
@@ -778,7 +779,7 @@ def planned_runs() -> Table:
 def _run_row(model: str, seed: int, record: dict | None, other: bool = False) -> tuple:
     title = _title(model)
     if record is None:
-        return (title, seed, "missing: not run yet", "–", "–", "–", "–")
+        return (title, seed, "–", "missing: not run yet", "–", "–", "–", "–")
     settings, evidence = record["settings"], record["evidence"]
     if other:
         images = f"{settings['subset']:,} images" if settings["subset"] else "all images"
@@ -790,7 +791,12 @@ def _run_row(model: str, seed: int, record: dict | None, other: bool = False) ->
     accuracy = f"{_percent(curve[-1]['test_accuracy'])} of {curve[-1]['test_images']:,}" if curve else "–"
     minutes, date = f"{record['wall_seconds'] / 60:.0f}", evidence["date"][:10]
     commit = (evidence["commit"] or "–")[:9] + "+" * bool(evidence.get("uncommitted_changes"))
-    return title, seed, status, accuracy, minutes, commit, date
+    return title, seed, _activations(record), status, accuracy, minutes, commit, date
+
+
+def _activations(record: dict) -> str:
+    settings = record["settings"]
+    return "stored" if settings["memory"] == "stored" or settings["model"].startswith("resnet") else "rebuilt"
 
 
 def _hardware(record: dict) -> str:
@@ -909,14 +915,14 @@ def training_time() -> Table:
         finished = record["status"] == "finished"
         minutes = f"{record['wall_seconds'] / 60:.0f}" if finished else "– (unfinished)"
         hours = recipe.steps * recipe.batch_size / speed / 3600
-        rows.append((f"{_title(settings['model'])}, seed {record['seed']}", _hardware(record), f"{speed:.0f}",
-                     f"{settings['steps']:,}", minutes, f"{hours:.0f}"))  # fmt: skip
+        rows.append((f"{_title(settings['model'])}, seed {record['seed']}", _activations(record), _hardware(record),
+                     f"{speed:.0f}", f"{settings['steps']:,}", minutes, f"{hours:.0f}"))  # fmt: skip
     if not rows:
-        rows.append(("CPU", "not measured yet", "–", "–", "–", "–"))
+        rows.append(("CPU", "–", "not measured yet", "–", "–", "–", "–"))
     if not gpu:
-        rows.append(("GPU", "not measured: no result file from a GPU yet", "–", "–", "–", "–"))
+        rows.append(("GPU", "–", "not measured: no result file from a GPU yet", "–", "–", "–", "–"))
     return table(
-        ("run", "hardware", "images/s", "steps", "minutes", "hours, full recipe (calc)"),
+        ("run", "activations", "hardware", "images/s", "steps", "minutes", "hours, full recipe (calc)"),
         rows,
         "Images/s is the median over the run, without evaluation; minutes are wall-clock with it. Both hold for the "
         "machine and whatever else it did. Hours of the full recipe are computed from images/s.",

@@ -35,7 +35,7 @@ def bundle(tmp_path, monkeypatch) -> Path:
 
 def write(bundle: Path, model: str, seed: int, accuracy: float, *, at: int = 2000, status: str = "finished", **more):
     """A result file that a run of the plan could have left."""
-    settings = figures.PROTOCOL | {"model": model, "milestones": [1000, 1500], "seed": seed}
+    settings = figures.PROTOCOL | {"model": model, "milestones": [1000, 1500], "seed": seed, "memory": "reversible"}
     points = [
         {
             "step": k, "epoch": k / 100, "lr": 0.1, "train_loss": 2.0 - k / 2000, "train_accuracy": 0.7,
@@ -64,7 +64,7 @@ def test_without_any_file_the_chapter_says_so_and_shows_no_number(bundle):
     assert [record for *_, record in figures.planned_results()] == [None] * sum(map(len, figures.PLANNED.values()))
     runs = figures.planned_runs()
     assert len(runs.rows) == 8
-    assert all(row[2].startswith("missing") for row in runs.rows)
+    assert all(row[3].startswith("missing") for row in runs.rows)
     assert "0 of 8" in runs.alt
     assert "%" not in "".join(str(row[2:4]) for row in figures.accuracy_summary().rows)
     assert "no result file" in figures.training_curves().alt
@@ -77,15 +77,25 @@ def test_finished_unfinished_failed_and_missing_runs_are_told_apart(bundle):
     write(bundle, "leapfrog-26", 0, 0.5, at=750, status="unfinished")
     write(bundle, "midpoint-26", 0, 0.3, at=250, status="failed")
     rows = {(row[0], row[1]): row for row in figures.planned_runs().rows}
-    assert rows["Hamiltonian-74", 0][2:4] == ("finished", "80.00 % of 10,000")
-    assert rows["Leapfrog-26", 0][2] == "unfinished at step 750 of 2,000"
-    assert rows["MidPoint-26", 0][2] == "failed at step 250 of 2,000"
-    assert rows["Hamiltonian-74", 1][2].startswith("missing")
+    assert rows["Hamiltonian-74", 0][2:5] == ("rebuilt", "finished", "80.00 % of 10,000")
+    assert rows["Leapfrog-26", 0][3] == "unfinished at step 750 of 2,000"
+    assert rows["MidPoint-26", 0][3] == "failed at step 250 of 2,000"
+    assert rows["Hamiltonian-74", 1][3].startswith("missing")
     summary = cells(figures.accuracy_summary())
     assert "Leapfrog-26 | 0 of 1 | – | –" in summary  # what is not finished has no accuracy
     alt = figures.training_curves().alt
     assert "3 of 8" in alt
     assert "Leapfrog-26 seed 0 50.00 %, unfinished at step 750" in alt
+
+
+def test_how_activations_were_kept_is_told(bundle):
+    write(bundle, "hamiltonian-74", 0, 0.80)
+    write(bundle, "hamiltonian-74", 1, 0.80, memory="stored")
+    write(bundle, "resnet-32", 0, 0.80)  # which has no other way, whatever was asked for
+    rows = {(row[0], row[1]): row[2] for row in figures.planned_runs().rows}
+    assert [rows["Hamiltonian-74", 0], rows["Hamiltonian-74", 1]] == ["rebuilt", "stored"]
+    assert rows["ResNet-32", 0] == "stored"
+    assert rows["ResNet-32", 1] == "–"
 
 
 def test_mean_and_deviation_are_over_finished_seeds_and_only_from_two_on(bundle):
@@ -127,9 +137,9 @@ def test_a_run_of_another_protocol_is_listed_and_not_mixed_in(bundle):
 def test_hours_of_the_full_recipe_are_those_of_the_measured_speed(bundle):
     write(bundle, "hamiltonian-74", 0, 0.8)
     (cpu, gpu) = figures.training_time().rows
-    assert cpu[1:] == ("Some CPU, 1 thread", "50", "2,000", "75", f"{80_000 * 100 / 50 / 3600:.0f}")
+    assert cpu[1:] == ("rebuilt", "Some CPU, 1 thread", "50", "2,000", "75", f"{80_000 * 100 / 50 / 3600:.0f}")
     assert gpu[0] == "GPU"
-    assert "not measured" in gpu[1]
+    assert "not measured" in gpu[2]
 
 
 def test_papers_accuracies_carry_their_status(bundle):
