@@ -771,7 +771,8 @@ def planned_runs() -> Table:
         rows,
         f"{done} of {len(runs)} planned runs are finished. Minutes are wall-clock time, with evaluation and "
         "whatever else the machine did. Activations are rebuilt in the backward pass, or stored, by which the gradient "
-        "is the same up to rounding, in less time; ResNet has no other way. Accuracies of unfinished runs are on fewer images and prove nothing yet. "
+        "is the same up to rounding, in less time; ResNet has no other way. Accuracies of unfinished runs are on fewer "
+        "images and prove nothing yet. "
         "A + marks a commit with changes that were not committed.",
     )
 
