@@ -404,6 +404,8 @@ class Layer:
         plane: The change in the plane in which it moves most, divided by its norm at the start, of shape
             (2 schemes, k, steps + 1, 2); schemes in the order of ``schemes``.
         norm: Norm of the change divided by that at the start, of shape (2 schemes, k, steps + 1).
+        real_part: Largest |Re lambda| over the spectral radius, of all eigenvalues and as they were computed, before
+            what counts as rounding was set to 0.
         origin: Which network, block and image it was taken from.
         follow: Where the network is at hand, the function that computes (plane, norm) anew for a scheme and a step
             size; not saved.
@@ -415,6 +417,7 @@ class Layer:
     h: NDArray[np.float64]
     plane: NDArray[np.float64]
     norm: NDArray[np.float64]
+    real_part: float
     origin: dict = dataclass_field(default_factory=dict)
     follow: Callable | None = dataclass_field(default=None, repr=False, compare=False)
 
@@ -432,6 +435,7 @@ class Layer:
             "schemes": list(self.schemes),
             "steps": self.norm.shape[-1] - 1,
             "critical": float(self.critical),
+            "real_part": float(self.real_part),
             "h": [float(h) for h in self.h],
             "quantum": self._QUANTUM,
             "eigenvalues": pack(pairs, "<f4"),
@@ -448,6 +452,7 @@ class Layer:
             title=d["title"],
             eigenvalues=pairs[:, 0] + 1j * pairs[:, 1],
             critical=d["critical"],
+            real_part=d["real_part"],
             h=np.array(d["h"]),
             plane=unpack(d["plane"], "<i2").reshape(*shape, 2) * d["quantum"],
             norm=unpack(d["norm"], "<f4").reshape(shape),
@@ -502,16 +507,17 @@ def layer_data(
         The layer, ready for :class:`revode.widgets.StepSizeExplorer`.
     """
     lam = np.asarray(jacobian_eigenvalues(field, state) if eigenvalues is None else eigenvalues, dtype=complex)
+    real_part = float(np.abs(lam.real).max() / np.abs(lam).max())
     lam = lam[lam.imag >= 0]
     lam = lam[np.argsort(-np.abs(lam))]
-    lam = np.where(np.abs(lam.real) <= 1e-4 * np.abs(lam[0]), 1j * lam.imag, lam)  # float32's rounding
+    lam = np.where(np.abs(lam.real) <= 1e-4 * np.abs(lam[0]), 1j * lam.imag, lam)  # rounding
     critical = float(1 / np.abs(lam[0]))
     h = np.linspace(0, reach, count + 1)[1:] * critical
     follow = layer_follower(field, state, critical, steps)
     runs = [[follow(scheme, float(step)) for step in h] for scheme in Layer.schemes]
     plane, norm = (np.array([[run[i] for run in row] for row in runs]) for i in (0, 1))
     chosen = np.unique(np.linspace(0, len(lam) - 1, min(keep, len(lam))).round().astype(int))
-    return Layer(title, lam[chosen], critical, h, plane, norm, follow=follow)
+    return Layer(title, lam[chosen], critical, h, plane, norm, real_part, follow=follow)
 
 
 def layer_follower(field: Callable, state, critical: float, steps: int = 100) -> Callable:

@@ -321,7 +321,9 @@ function render({ model, el: host }) {
 
   function drawPlane(problem, result) {
     const [w, h] = frame(plane, (x) => x + 22, 330);
-    const reach = problem.nonlinear ? Math.PI : problem.layer ? 1.6 : 2.2;
+    // few choices for a layer, so that the window jumps seldom while the slider moves
+    const far = problem.layer ? Math.max(...result.states.map(Math.abs)) : 0;
+    const reach = problem.nonlinear ? Math.PI : problem.layer ? [1.6, 4, 10, 25].find((r) => far < 0.95 * r) || 25 : 2.2;
     const k = w / 2 / reach, cx = w / 2, cy = 22 + w / 2;
     const X = (q) => cx + k * q, Y = (p) => cy - k * p;
     label(plane, 0, 13, problem.layer ? "a small change, in its main plane" : "state (q, p)", "rv-head");
@@ -358,7 +360,13 @@ function render({ model, el: host }) {
       }
     });
     g.append(svg("circle", { class: "rv-start", cx: pts[0][0], cy: pts[0][1], r: 5 }));
-    if (!problem.layer) {
+    if (problem.layer) {
+      for (const v of [-0.5, 0.5]) {
+        const round = Number((v * reach).toPrecision(1));
+        line(g, "rv-tick", X(round), cy - 3, X(round), cy + 3);
+        label(g, X(round), cy - 7, String(round).replace("-", "−"), "rv-faint", "middle");
+      }
+    } else {
       label(g, w - 8, cy - 6, "q", "rv-var", "end");
       label(g, cx + 7, 38, "p", "rv-var");
     }
@@ -484,8 +492,8 @@ function render({ model, el: host }) {
     if (!first) interval(g, w, h, problem, hue);
     else label(g, w - 7, cy - 6, "Re", "rv-faint", "end");
     if (first) label(g, cx + 6, 36, "Im", "rv-faint");
-    const key = first ? "lines: growth per block" : null;
-    if (key) label(g, w - 8, h - 9, key, "rv-faint", "end");
+    if (first) label(g, w - 8, h - 9, "lines: growth per block", "rv-faint rv-halo", "end");
+    if (problem.layer) label(g, w - 8, h - 25, `largest |Re λ| = ${words(problem.real_part)} ρ`, "rv-faint rv-halo", "end");
     state.regionScale = { cx, cy, k };
     state.dots = dots.map(([z]) => z);
   }
@@ -625,7 +633,19 @@ function render({ model, el: host }) {
       b.addEventListener("click", () => { choose({ h: c }); push(); range.focus(); });
       ticks.append(b);
     }
+    spread();
     if (!groups.size) ticks.append(make("span", { class: "rv-none" }, "no step size is stable here"));
+  }
+
+  /** Names of ticks that would lie over each other stand in a second row. */
+  function spread() {
+    let end = -1;
+    for (const b of [...ticks.children].sort((x, y) => x.style.getPropertyValue("--at") - y.style.getPropertyValue("--at"))) {
+      const box = b.getBoundingClientRect();
+      if (box.left < end) b.classList.add("rv-below");
+      else end = box.right;
+    }
+    ticks.classList.toggle("rv-two", ticks.querySelector(".rv-below") !== null);
   }
 
   function sentence(problem, result, g) {
@@ -634,12 +654,13 @@ function render({ model, el: host }) {
     const what = problem.layer ? "a small change of the state" : problem.nonlinear ? "the size of the state" : "the norm";
     const bad = unstable(g);
     const double = !bad && Math.abs(state.h - problem.critical[state.scheme]) < 1e-9 && state.scheme !== "euler";
+    const where = problem.nonlinear ? "at rest" : problem.layer ? "at the first state" : "";
     let text = `${name} on the ${problem.title}, ${at}: `;
     if (problem.name === "saddle") text += `the largest root is ${g.toFixed(3)}; the equation itself grows, no step size can help. `;
-    else if (bad) text += `unstable, ${problem.nonlinear ? "at rest " : ""}the largest root is ${g.toFixed(3)} in modulus. `;
-    else if (double) text += "exactly critical: the roots coincide, and growth is linear in depth. ";
+    else if (bad) text += `unstable, ${where && `${where} `}the largest root is ${g.toFixed(3)} in modulus. `;
+    else if (double) text += `exactly critical${where && ` ${where}`}: the roots coincide${problem.layer ? "" : ", and growth is linear in depth"}. `;
     else if (g < 1 - 1e-9) text += `stable, the largest root is ${g.toFixed(3)} in modulus. `;
-    else text += `stable${problem.nonlinear ? " at rest" : ""}, all roots have modulus 1. `;
+    else text += `stable${where && ` ${where}`}, all roots have modulus 1. `;
     text += `After ${N} blocks ${what} is ${words(end)} times ${problem.layer ? "what it was" : "that of the start"}`;
     if (problem.layer) text += ".";
     else if (problem.nonlinear) text += "; exactly it would be 1.";

@@ -51,6 +51,7 @@ def _layer_trait(layer: Layer) -> dict[str, Any]:
         "title": "trained layer",
         "equation": layer.title,
         "nonlinear": False,
+        "real_part": layer.real_part,
         "why": {s: "" if s in layer.schemes else _NOT_SPLIT for s in TITLES},
         "critical": {s: layer.critical if s == "midpoint" else 0.0 for s in TITLES},
     }

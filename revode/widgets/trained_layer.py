@@ -84,5 +84,4 @@ def make(name: str = "midpoint-26", **options: Any) -> stability.Layer:
 if __name__ == "__main__":
     layer = make(*sys.argv[1:])
     layer.save(LAYER_FILE)
-    real = np.abs(layer.eigenvalues.real).max() * layer.critical
-    print(f"{LAYER_FILE}: critical h = {layer.critical:.4f}, largest |Re lambda| / rho = {real:.2g}")
+    print(f"{LAYER_FILE}: critical h = {layer.critical:.4f}, largest |Re lambda| / rho = {layer.real_part:.2g}")
