@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
 from . import augment, results, stability
-from .models import MODELS
+from .models import MODELS, STATUS
 from .stability import PROBLEMS
 
 #: Okabe and Ito's colours, darkened to stand on white; the page lightens them on dark ground.
@@ -407,7 +407,8 @@ class Table(Drawing):
         numeric = [all(isinstance(row[k], int | float) for row in self.rows) for k in range(len(self.columns))]
         align = ["right" if right else "left" for right in numeric]
         head = "".join(
-            f'<th scope="col" style="{_style(a, c)}">{html.escape(c)}</th>' for c, a in zip(self.columns, align)
+            f'<th scope="col" style="padding: 0.35rem 0.4rem; text-align: {a}">{html.escape(c)}</th>'
+            for c, a in zip(self.columns, align)
         )
         lines = []
         for first, *others in self.rows:
@@ -780,7 +781,7 @@ def planned_runs() -> Table:
 def _run_row(model: str, seed: int, record: dict | None, other: bool = False) -> tuple:
     title = _title(model)
     if record is None:
-        return (title, seed, "–", "missing: not run yet", "–", "–", "–", "–")
+        return (title, seed, "–", "not run yet", "–", "–", "–", "–")
     settings, evidence = record["settings"], record["evidence"]
     if other:
         images = f"{settings['subset']:,} images" if settings["subset"] else "all images"
@@ -850,12 +851,12 @@ def compare_networks(first: str = "hamiltonian-74", second: str = "resnet-32") -
     a, b = ([100 * r["final"]["test_accuracy"] for r in _finished()[model]] for model in (first, second))
     names = f"{_title(first)} against {_title(second)}"
     if min(len(a), len(b)) < 2:
-        return f"{names}: {len(a)} and {len(b)} finished runs; a difference can be judged from two seeds each on."
+        return f"{names}:\n{len(a)} and {len(b)} finished runs; a difference can be judged from two seeds each on."
     difference = np.mean(a) - np.mean(b)
     error = np.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
     verdict = "more than" if abs(difference) > 2 * error else "within"
     return (
-        f"{names}: {difference:+.2f} points, standard error {error:.2f} ({len(a)} and {len(b)} seeds); "
+        f"{names}:\n{difference:+.2f} points, standard error {error:.2f} ({len(a)} and {len(b)} seeds); "
         f"{verdict} two standard errors."
     )
 
@@ -1034,8 +1035,8 @@ def memory_to_24_gib(record: dict) -> Drawing:
         words.append(f"{name}: {slope / MIB:.2f} MiB a block, {rows[-1]['peak'] / GIB:.2f} GiB at {last} blocks")
         if full < end:
             ax.plot([full], [24], marker="X", color=COLORS[scheme], markersize=9, clip_on=False, zorder=5)
-            ax.annotate(f"{name}\nfull at about {full:.0f} blocks", (full, 24), xytext=(-12, -8),
-                        textcoords="offset points", ha="right", va="top")  # fmt: skip
+            ax.annotate(f"{name}\nfull at about {full:.0f} blocks", (full, 24), xytext=(full, 13), ha="right", va="top",
+                        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.8, "shrinkB": 7})  # fmt: skip
             words[-1] += f", full at about {full:.0f} (extrapolated)"
         else:
             at = 0.8 * end
@@ -1169,16 +1170,6 @@ def time_over_depth(record: dict) -> Table:
     )
 
 
-if __name__ == "__main__":
-    import sys
-
-    from .checkpoint import write_atomic
-
-    if len(sys.argv) != 3 or sys.argv[1] != "hero":
-        sys.exit("usage: python -m revode.figures hero FILE.svg")
-    write_atomic(Path(sys.argv[2]), hero().encode())
-
-
 # --- where numbers come from ----------------------------------------------------------------------------------
 
 
@@ -1191,8 +1182,6 @@ def numbers_with_status(status: str) -> Table:
     Raises:
         ValueError: for another status.
     """
-    from .models import MODELS, STATUS
-
     if status not in STATUS:
         raise ValueError(f"status = {status!r} must be one of {STATUS}")
     names: dict[tuple[str, str], list[str]] = {}
@@ -1202,3 +1191,13 @@ def numbers_with_status(status: str) -> Table:
                 names.setdefault((number, source.text), []).append(spec.name)
     rows = [(number.replace("_", " "), ", ".join(of), text) for (number, text), of in names.items()]
     return table(("number", "of", "where it comes from"), rows, f"Numbers of the papers with the status “{status}”.")
+
+
+if __name__ == "__main__":
+    import sys
+
+    from .checkpoint import write_atomic
+
+    if len(sys.argv) != 3 or sys.argv[1] != "hero":
+        sys.exit("usage: python -m revode.figures hero FILE.svg")
+    write_atomic(Path(sys.argv[2]), hero().encode())

@@ -64,7 +64,7 @@ def test_without_any_file_the_chapter_says_so_and_shows_no_number(bundle):
     assert [record for *_, record in figures.planned_results()] == [None] * sum(map(len, figures.PLANNED.values()))
     runs = figures.planned_runs()
     assert len(runs.rows) == 8
-    assert all(row[3].startswith("missing") for row in runs.rows)
+    assert all(row[3] == "not run yet" for row in runs.rows)
     assert "0 of 8" in runs.alt
     assert "%" not in "".join(str(row[2:4]) for row in figures.accuracy_summary().rows)
     assert "no result file" in figures.training_curves().alt
@@ -80,7 +80,7 @@ def test_finished_unfinished_failed_and_missing_runs_are_told_apart(bundle):
     assert rows["Hamiltonian-74", 0][2:5] == ("rebuilt", "finished", "80.00 % of 10,000")
     assert rows["Leapfrog-26", 0][3] == "unfinished at step 750 of 2,000"
     assert rows["MidPoint-26", 0][3] == "failed at step 250 of 2,000"
-    assert rows["Hamiltonian-74", 1][3].startswith("missing")
+    assert rows["Hamiltonian-74", 1][3] == "not run yet"
     summary = cells(figures.accuracy_summary())
     assert "Leapfrog-26 | 0 of 1 | – | –" in summary  # what is not finished has no accuracy
     alt = figures.training_curves().alt
