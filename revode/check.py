@@ -37,8 +37,10 @@ FIELDS: dict[str, type[Field]] = {
     "revnet": BranchField,
 }
 H = 0.1
-DEPTHS = (8, 32)  # blocks; the gradient is compared at the second
-CHANNELS = 8  # of a residual function
+#: Blocks; the gradient is compared at the second.
+DEPTHS = (8, 32)
+#: Channels of a residual function.
+CHANNELS = 8
 
 #: Largest values that pass. Rounding errors of one scheme are 1e-7 and 1e-16 an operation, and add up over the blocks.
 LIMITS = {

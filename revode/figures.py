@@ -160,7 +160,7 @@ def line(ax, x, y, scheme: str, **kwargs) -> None:
     ax.plot(x, y, **style | kwargs)
 
 
-#: Decorator: everything that a function draws is in the book's style.
+# Decorator: everything that a function draws is in the book's style.
 styled = mpl.rc_context(_STYLE)
 
 
@@ -210,7 +210,7 @@ def step_size_overview(h: float = 0.5, steps: int = 100) -> Drawing:
 @styled
 def stability_regions() -> Drawing:
     """Where the roots stay in the unit circle: Euler's disc, midpoint's interval, Verlet's roots over h."""
-    figure, (left, middle, right) = axes(1, 3, (7.4, 2.9))
+    figures, (left, middle, right) = zip(*(axes(1, 1, (2.5, 2.7)) for _ in range(3)))
     turn = np.linspace(0, 2 * np.pi, 120)
     circle = np.exp(1j * turn)
     for growth in (1.5, 2, 3):  # midpoint's z = (r - 1/r) / 2 maps circles to ellipses with the foci -i and i
@@ -224,7 +224,7 @@ def stability_regions() -> Drawing:
     left.plot(circle.real - 1, circle.imag, color=COLORS["euler"])
     left.set(title="hλ, Euler", xlabel="Re hλ", ylabel="Im hλ", xlim=(-3.1, 1.1))
     middle.plot([0, 0], [-1, 1], color=COLORS["midpoint"], linewidth=4, solid_capstyle="butt")
-    middle.set(title="hλ, midpoint", xlabel="Re hλ", xlim=(-2.1, 2.1))
+    middle.set(title="hλ, midpoint", xlabel="Re hλ", ylabel="Im hλ", xlim=(-2.1, 2.1))
     right.plot(circle.real, circle.imag, color=COLORS["hamiltonian"])
     right.plot([-2.5, -0.4], [0, 0], color=COLORS["hamiltonian"], linestyle=(0, (2, 2)))
     for value in (0.5, 1, 1.5, 2, 2.1):
@@ -233,18 +233,21 @@ def stability_regions() -> Drawing:
         top = pair[np.argmax(pair.imag)] if value < 2 else pair[0]
         place = {"xytext": (4, 4)} if value < 2 else {"xytext": (0, 7 if value == 2.1 else -14), "ha": "center"}
         right.annotate(f"{value:g}", (top.real, abs(top.imag)), textcoords="offset points", fontsize=8, **place)
-    right.set(title="roots r, Verlet", xlabel="Re r", xlim=(-2.5, 1.7))
+    right.set(title="roots r, Verlet", xlabel="Re r", ylabel="Im r", xlim=(-2.5, 1.7))
     for ax in (left, middle, right):
         ax.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         ax.axvline(0, color=LINE, linewidth=0.8, zorder=0)
         ax.set(aspect="equal", ylim=(-2.1, 2.1))
-    return show(
-        figure,
-        "Three planes. Euler is stable in the disc of radius 1 around −1, which meets the imaginary axis in 0 only; "
-        "midpoint on the interval from −i to i of the imaginary axis; the roots of Verlet and leapfrog move along the "
-        "unit circle until they meet at −1 for h ω = 2 and leave it along the real axis.",
-        "Left and middle: coloured, where hλ must lie; grey, curves of equal growth per block. Right: the two roots of "
-        "Verlet and leapfrog for the written values of hω.",
+    words = (
+        "Euler is stable in the disc of radius 1 around −1, which meets the imaginary axis in 0 only.",
+        "Midpoint is stable on the interval from −i to i of the imaginary axis.",
+        "The roots of Verlet and leapfrog move along the unit circle until they meet at −1 for h ω = 2 and leave it "
+        "along the real axis.",
+    )
+    return beside(
+        *map(show, figures, words),
+        caption="Euler and midpoint: coloured, where hλ must lie; grey, curves of equal growth per block. Verlet: its "
+        "two roots, and those of leapfrog, for the written values of hω.",
     )
 
 
@@ -609,9 +612,9 @@ def round_trip_errors(ratios: Sequence[float], errors: dict[str, dict[str, Seque
 
 # --- training -----------------------------------------------------------------------------------------------
 
-#: The shortened training of the book: settings that all of its runs share; the rest is each network's recipe.
+#: Settings that all runs of the book's shortened training share; the rest is each network's recipe.
 PROTOCOL = {"data": "cifar10", "subset": 10_000, "subset_seed": 0, "steps": 2_000, "batch": 100}
-#: Its runs: network and seeds.
+#: Networks and seeds of these runs.
 PLANNED = {"hamiltonian-74": (0, 1, 2), "resnet-32": (0, 1, 2), "leapfrog-26": (0,), "midpoint-26": (0,)}
 
 #: How the papers write the names of their networks.
@@ -675,7 +678,7 @@ def loss_per_step(runs: dict, scheme: str = "midpoint") -> Drawing:
     """
     logs = {label: _log(folder) for label, folder in runs.items()}
     first, *others = logs
-    figure, (left, right) = axes(1, 2, (7.4, 2.9))
+    (losses, left), (distances, right) = (axes(1, 1, (3.6, 2.9)) for _ in range(2))
     step = np.array([entry["step"] for entry in logs[first]])
     loss = {label: np.array([entry["loss"] for entry in entries]) for label, entries in logs.items()}
     line(left, step, loss[first], scheme, linestyle="-", label=first)
@@ -699,11 +702,10 @@ def loss_per_step(runs: dict, scheme: str = "midpoint") -> Drawing:
     if any((loss[o] != loss[first]).any() for o in others):
         right.set(yscale="log")
         right.legend()
-    return show(
-        figure,
-        f"Training loss over {step[-1]} steps, from {loss[first][0]:.3g} to {loss[first][-1]:.3g}. The losses differ: "
-        f"{'; '.join(worst) or 'one run only'}.",
-        "Left: training loss; grey, where the rate is cut. Right: absolute difference of the losses; where they are "
+    return beside(
+        show(losses, f"Training loss over {step[-1]} steps, from {loss[first][0]:.3g} to {loss[first][-1]:.3g}."),
+        show(distances, f"The losses differ: {'; '.join(worst) or 'one run only'}."),
+        caption="Training loss, grey where the rate is cut; and the absolute difference of the losses: where they are "
         "equal bit for bit, nothing is drawn.",
     )
 
@@ -864,7 +866,7 @@ def compare_networks(first: str = "hamiltonian-74", second: str = "resnet-32") -
 @styled
 def training_curves() -> Drawing:
     """Training loss and test accuracy over the steps of all results of the plan, finished or not."""
-    figure, (left, right) = axes(1, 2, (7.4, 3.3))
+    (losses, left), (accuracies, right) = (axes(1, 1, (3.6, 3.2)) for _ in range(2))
     words, titles = [], set()
     runs = [(model, seed, record) for model, seed, record in planned_results() if record and record["curve"]]
     for model, seed, record in runs:
@@ -876,7 +878,7 @@ def training_curves() -> Drawing:
         titles.add(model)
         style = {"linewidth": 1.5, "alpha": 1 if seed == 0 else 0.6}
         line(left, step, loss, MODELS[model].scheme, label=label, **style)
-        line(right, step, 100 * accuracy, MODELS[model].scheme, label=None, **style)
+        line(right, step, 100 * accuracy, MODELS[model].scheme, label=label, **style)
         right.plot(
             step[-1], 100 * accuracy[-1], "o", color=COLORS[MODELS[model].scheme], markersize=5,
             markerfacecolor=COLORS[MODELS[model].scheme] if finished else "none",
@@ -887,19 +889,19 @@ def training_curves() -> Drawing:
         for milestone in runs[0][2]["settings"]["milestones"]:
             left.axvline(milestone, color=LINE, zorder=0)
             right.axvline(milestone, color=LINE, zorder=0)
-        left.legend()
+        left.legend(loc="upper right")
+        right.legend(loc="lower right")
     else:
         for ax in (left, right):
             ax.text(0.5, 0.5, "no result file yet", transform=ax.transAxes, ha="center", color=SOFT)
     steps = PROTOCOL["steps"]
     left.set(xlabel="step", title="training loss", xlim=(0, steps * 1.03))
     right.set(xlabel="step", title="test accuracy, %", xlim=(0, steps * 1.03))
-    return show(
-        figure,
-        f"Curves of {len(runs)} of {len(planned_results())} planned runs. Last test accuracies: "
-        f"{'; '.join(words) or 'none, there is no result file yet'}.",
-        "One line a seed, the first one strong. Grey: where the rate is cut. Full dot: finished, on all test images; "
-        "open dot: the last evaluation of a run that is not.",
+    return beside(
+        show(losses, f"Training loss over the steps of {len(runs)} of {len(planned_results())} planned runs."),
+        show(accuracies, f"Last test accuracies: {'; '.join(words) or 'none, there is no result file yet'}."),
+        caption="One line a seed, the first one strong. Grey: where the rate is cut. Full dot: finished, on all test "
+        "images; open dot: the last evaluation of a run that is not.",
     )
 
 
@@ -957,7 +959,7 @@ def hero() -> str:
 
 # --- memory without storing activations ----------------------------------------------------------------------
 
-#: What the ways of keeping activations look like: colour, dashes and name.
+#: Colour, dashes and name of each way of keeping activations.
 WAYS = {
     "plain": ("euler", "stored"),
     "checkpoint per branch": ("midpoint", "checkpoint per branch"),
@@ -1035,8 +1037,9 @@ def memory_to_24_gib(record: dict) -> Drawing:
         words.append(f"{name}: {slope / MIB:.2f} MiB a block, {rows[-1]['peak'] / GIB:.2f} GiB at {last} blocks")
         if full < end:
             ax.plot([full], [24], marker="X", color=COLORS[scheme], markersize=9, clip_on=False, zorder=5)
+            leader = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.8, "shrinkB": 7, "relpos": (1, 1)}
             ax.annotate(f"{name}\nfull at about {full:.0f} blocks", (full, 24), xytext=(full, 13), ha="right", va="top",
-                        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.8, "shrinkB": 7})  # fmt: skip
+                        arrowprops=leader)  # fmt: skip
             words[-1] += f", full at about {full:.0f} (extrapolated)"
         else:
             at = 0.8 * end

@@ -12,7 +12,7 @@ from revode import figures
 
 DRAWINGS = {
     "step_size_overview": lambda: figures.step_size_overview(steps=20),
-    "stability_regions": figures.stability_regions,
+    "stability_regions": lambda: figures.stability_regions().drawings[2],
     "norm_over_depth": lambda: figures.norm_over_depth("pendulum", h=0.5),
     "layer_frequencies": lambda: figures.layer_frequencies(np.random.default_rng(0).standard_normal((9, 9)), h=0.3),
 }

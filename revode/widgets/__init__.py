@@ -1,5 +1,5 @@
 """Interactive figures that work in the built book without a kernel, and recompute where one answers."""
 
-from .step_size import StepSizeExplorer, bundled_layer
+from .step_size import StepSizeExplorer
 
-__all__ = ["StepSizeExplorer", "bundled_layer"]
+__all__ = ["StepSizeExplorer"]
