@@ -200,8 +200,9 @@ class AntisymmetricField(_SquareField):
     r"""f(y) = s((K - K^T) y + b), or with batch normalization f(y) = s(BN((K - K^T) BN(y))).
 
     K - K^T is one convolution, with the kernel W - flip(W)^T. For non-decreasing s the derivative
-    diag(s') (K - K^T) has imaginary eigenvalues only, as the midpoint scheme needs. Batch normalization, whose
-    scales stand on both sides of K - K^T, bends this, as it does in the Hamiltonian network.
+    diag(s') (K - K^T) has imaginary eigenvalues only, as the midpoint scheme needs. Batch normalization puts factors
+    on both sides of K - K^T. In evaluation mode this stays true where they are positive, and need not where one is
+    negative; in training mode the factors depend on the batch, and nothing is promised.
 
     No released code shows where the authors normalized here; "batch" follows their Hamiltonian network.
 

@@ -125,9 +125,17 @@ class Modules:
             yield
 
 
-#: The last evaluation in which each norm has seen a batch, with the mean and the inverse deviation of that batch (None
-#: where it saw two). They are kept with the module, as its running statistics are, and not with the graph.
-_last_batch: WeakKeyDictionary[nn.Module, tuple[object, tuple[Tensor, Tensor] | None]] = WeakKeyDictionary()
+class _Batch:
+    """The last batch that a norm has seen in a stage: in which evaluation, whether in two calls, mean, 1/deviation."""
+
+    def __init__(self, mean: Tensor):
+        self.evaluation: object = None
+        self.twice = False
+        self.statistics = torch.empty_like(mean).repeat(2, 1)
+
+
+#: Kept with the module, as its running statistics are, and not with the graph; the memory is used again in each step.
+_last_batch: WeakKeyDictionary[nn.Module, _Batch] = WeakKeyDictionary()
 
 
 class Statistics:
@@ -150,7 +158,7 @@ class Statistics:
 
     def evaluation(self, k: int | None) -> None:
         """What runs next is the evaluation number k of this pass; None: keep and use nothing."""
-        self._evaluation = None if k is None else (self._pass, k)
+        self._evaluation = object() if k is None else (self._pass, k)
 
     def taken(self):
         """Inside, norms keep the statistics they take."""
@@ -179,15 +187,19 @@ class Statistics:
         y, mean, inverse = torch.native_batch_norm(
             x, m.weight, m.bias, m.running_mean, m.running_var, True, m.momentum, m.eps
         )
-        second = m in _last_batch and _last_batch[m][0] == self._evaluation
-        _last_batch[m] = (self._evaluation, None if second else (mean, inverse))
+        last = _last_batch.get(m)
+        if last is None or last.statistics[0].shape != mean.shape or last.statistics.dtype != mean.dtype:
+            last = _last_batch[m] = _Batch(mean)
+        last.twice = last.evaluation == self._evaluation
+        last.evaluation = self._evaluation
+        torch.stack([mean, inverse], out=last.statistics)
         return y
 
     def _give(self, m: nn.Module, x: Tensor) -> Tensor:
-        evaluation, kept = _last_batch.get(m, (None, None))
-        if kept is None or evaluation != self._evaluation or not _plain(m, x):
+        last = _last_batch.get(m)
+        if last is None or last.twice or last.evaluation != self._evaluation or not _plain(m, x):
             return type(m).forward(m, x)
-        return _Normalize.apply(x, m.weight, m.bias, *kept, m.eps)
+        return _Normalize.apply(x, m.weight, m.bias, *last.statistics, m.eps)
 
 
 def _sums_up(m: nn.Module) -> bool:

@@ -404,8 +404,8 @@ class Layer:
         plane: The change in the plane in which it moves most, divided by its norm at the start, of shape
             (2 schemes, k, steps + 1, 2); schemes in the order of ``schemes``.
         norm: Norm of the change divided by that at the start, of shape (2 schemes, k, steps + 1).
-        real_part: Largest |Re lambda| over the spectral radius, of all eigenvalues and as they were computed, before
-            what counts as rounding was set to 0.
+        real_part: Largest absolute real part over the spectral radius, of all eigenvalues and as they were computed,
+            before what counts as rounding was set to 0.
         origin: Which network, block and image it was taken from.
         follow: Where the network is at hand, the function that computes (plane, norm) anew for a scheme and a step
             size; not saved.

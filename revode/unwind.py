@@ -17,9 +17,9 @@ MAX_AMPLIFICATION = 30.0
 def snapshot_positions(shears: Sequence[Shear], limit: float = MAX_AMPLIFICATION) -> list[int]:
     """Indices of the shears before which the state is kept.
 
-    Undoing a shear divides by c and so multiplies rounding errors of its target by 1/\\|c\\|. A snapshot is placed
+    Undoing a shear divides by c and so multiplies rounding errors of its target by 1/abs(c). A snapshot is placed
     whenever the product of these factors since the last one would pass ``limit``, for any part of the state.
-    With |c| = 1 there are none.
+    With abs(c) = 1 there are none.
 
     Raises:
         NotInvertibleError: if a shear has c = 0.
