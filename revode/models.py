@@ -10,7 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import NamedTuple
 
 import torch
@@ -135,33 +135,15 @@ CIFAR = Recipe(
 )
 
 #: The same for ResNet and RevNet, which have no weight smoothness decay in the released code.
-CIFAR_BASELINE = Recipe(
-    batch_size=100,
-    lr=0.1,
-    milestones=(40_000, 60_000),
-    steps=80_000,
-    weight_decay=2e-4,
+CIFAR_BASELINE = replace(
+    CIFAR,
     smoothness=0.0,
-    momentum=0.9,
-    lr_factor=0.1,
-    train_images=50_000,
     sources=_CIFAR_RECIPE_SOURCES
     | {"smoothness": Source("code", "released code of Chang et al. 2018, resnet_model.py: 0 but for Hamiltonian")},
 )
 
 #: The 1202-layer networks: batch 32.
-CIFAR_1202 = Recipe(
-    batch_size=32,
-    lr=0.1,
-    milestones=(120_000, 180_000),
-    steps=240_000,
-    weight_decay=5e-4,
-    smoothness=2e-4,
-    momentum=0.9,
-    lr_factor=0.1,
-    train_images=50_000,
-    sources=_CIFAR_RECIPE_SOURCES,
-)
+CIFAR_1202 = replace(CIFAR, batch_size=32, milestones=(120_000, 180_000), steps=240_000, weight_decay=5e-4)
 
 _UNVERIFIED_TRAINING = Source("unverified", _TEXT)
 

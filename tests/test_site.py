@@ -5,14 +5,10 @@ from __future__ import annotations
 import functools
 import gzip
 import http.server
-import os
-import re
 import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
@@ -20,17 +16,8 @@ from revode import stability
 from revode.stability import PROBLEMS, STABILITY_LIMIT
 from revode.widgets import StepSizeExplorer
 
-ROOT = Path(__file__).resolve().parent.parent
-SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html"))
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-#: From the table of contents and not from what was built: a page that is missing must fail.
-PAGES = [
-    TOC["root"],
-    *re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8")),
-    "index",
-    "search",
-    "genindex",
-]
+from .pages import PAGES, SITE, TOC
+
 EXPLORER = "book/02_step_size_and_stability"
 PHONE = {"width": 390, "height": 800}
 RAW_BYTES, GZIP_BYTES = 3_000_000, 1_000_000  # a first visit, all that the page loads

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -12,18 +11,9 @@ import html5lib
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
-SITE = Path(os.environ.get("SITE", ROOT / "_build" / "html"))
+from .pages import PAGES, ROOT, SITE
+
 CONFIG = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))
-TOC = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
-#: From the table of contents and not from what was built: a page that is missing must fail.
-PAGES = [
-    TOC["root"],
-    *re.findall(r"file: (\S+)", (ROOT / "_toc.yml").read_text("utf-8")),
-    "index",
-    "search",
-    "genindex",
-]
 LOADS = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "src"}
 LOADING_RELS = {"stylesheet", "icon", "preload", "modulepreload"}
 HTML_BYTES = 600_000  # one page, widget state included
