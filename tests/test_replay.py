@@ -159,6 +159,12 @@ def test_unusual_norms(change, uses):
     check(change(stage(blocks=2).double()), images(dtype=D), sums=4 - uses, uses=uses)
 
 
+def test_few_values_are_summed_up_again():
+    s = stage(blocks=2)
+    assert backward_of(s, images(3)).uses == 0
+    assert backward_of(s, images(4)).uses == 4  # 256 values a channel
+
+
 def test_half_precision_norms_run_as_always():
     s = stage(blocks=2).bfloat16()
     assert backward_of(s, images(dtype=torch.bfloat16)).uses == 0
