@@ -59,19 +59,25 @@ def main(args: argparse.Namespace) -> int:
     shape = {"channels": args.channels, "size": args.size, "batch": args.batch, "device": args.device}
 
     def chosen(family: str) -> set[str]:
-        extra = {"plain", "plain again", "one more forward", "plain compiled", "revode compiled"}
-        return extra | {c for c in FAMILIES[family].cases if args.cases is None or c in args.cases}
+        return {"plain"} | {c for c in FAMILIES[family].cases if args.cases is None or c in args.cases}
 
     begin, load = time.perf_counter(), os.getloadavg()[0]
     found: dict = {"time": [], "memory": [], "compiled": [], "missing": {}, "parts": {}}
     if args.out and args.out.exists():  # what is not measured now is kept
         found = results.read(args.out)["final"]
-        for part in args.parts:
-            found[part] = [
-                r for r in found[part] if r["family"] not in families or r["case"] not in chosen(r["family"])
-            ]
     for part in args.parts:
         found["parts"][part] = {"load": load, "status": "unfinished"} | results.evidence(args.device)
+
+    def put(part: str, rows: list[dict]) -> None:
+        """Rows take the place of those of the same run: times are compared only within one interleaved run."""
+        key = ("family", "blocks", "case") if part == "memory" else ("family", "blocks", "layout")
+        new = {tuple(r[k] for k in key) for r in rows}
+        rows = [r | {"commit": found["parts"][part]["commit"]} for r in rows]
+        found[part] = [r for r in found[part] if tuple(r[k] for k in key) not in new] + rows
+        if part == "memory":
+            order, names = list(FAMILIES), [c for f in FAMILIES.values() for c in f.cases]
+            found[part].sort(key=lambda r: (order.index(r["family"]), names.index(r["case"]), r["blocks"]))
+        keep()
 
     def record(status: str) -> dict:
         return {
@@ -105,9 +111,8 @@ def main(args: argparse.Namespace) -> int:
                     rounds = args.rounds or {8: 9, 32: 5}.get(blocks, 3)
                     say(f"time: {family}, {blocks} blocks, {layout}")
                     rows, missing = measure.times(family, cases, blocks, rounds, layout=layout, **shape)
-                    found["time"] += rows
                     found["missing"] |= missing
-                    keep()
+                    put("time", rows)
         if "memory" in args.parts:
             for case in cases:
                 if case in found["missing"]:
@@ -115,14 +120,14 @@ def main(args: argparse.Namespace) -> int:
                 deep = {"plain": 256, "revode": 2**20, "checkpoint per branch": 512}.get(case, 0)
                 for blocks in [*args.blocks, *(n for n in args.deep if n <= deep and family == "revnet")]:
                     say(f"memory: {family}, {blocks} blocks, {case}")
-                    found["memory"].append(measure.memory(family, case, blocks, **shape))
-                    keep()
+                    put("memory", [measure.memory(family, case, blocks, **shape)])
     if "compiled" in args.parts:
         for layout in args.layouts:
             say(f"torch.compile: revnet, {args.compiled_blocks} blocks, {layout}")
             try:
-                found["compiled"] += measure.compiled(
-                    "revnet", args.compiled_blocks, args.rounds or 5, layout=layout, **shape
+                put(
+                    "compiled",
+                    measure.compiled("revnet", args.compiled_blocks, args.rounds or 5, layout=layout, **shape),
                 )
             except Exception as error:  # no compiler, or one that fails: the rest stands
                 found["missing"]["torch.compile"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
