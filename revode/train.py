@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import inspect
 import io
 import json
@@ -296,9 +297,14 @@ def fit(
     """
     with _machine(config), _processes(config):
         run = _Run(config, quiet=quiet, callback=callback)
-        if not run.restore(resume):
-            run.start()
-        return run.run()
+        try:
+            if not run.restore(resume):
+                run.start()
+            return run.run()
+        finally:
+            # DistributedDataParallel has to go before its process group: if it held the last reference, the group's
+            # threads would be waited for with the interpreter's lock, which they may need (seen to hang, torch 2.6).
+            run.model = None
 
 
 def load_network(out: str | os.PathLike[str]) -> Network:
@@ -357,6 +363,7 @@ def _processes(config: TrainConfig) -> Iterator[None]:
     try:
         yield
     finally:
+        gc.collect()  # DistributedDataParallel must be gone: see `fit`
         dist.destroy_process_group()
 
 
@@ -412,6 +419,7 @@ class _Run:
         self.network.to(self.device, memory_format=self.layout).train()
         self.optimizer = sgd(self.network, c)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.amp == "fp16")
+        self.model: nn.Module | None = None  # what is called for training, from `distribute` on
         self.step = 0  # steps done
         self.before = 0.0  # seconds of earlier sessions
         self.curve: list[dict] = []
@@ -429,7 +437,7 @@ class _Run:
 
     def distribute(self) -> None:
         """The module that is called for training: compiled, or the processes' common one, if wanted."""
-        self.model: nn.Module = torch.compile(self.network) if self.config.compile else self.network
+        self.model = torch.compile(self.network) if self.config.compile else self.network
         if self.world > 1:
             self.model = DistributedDataParallel(self.model)
         # What of the result is known once: asking git for it takes a while.

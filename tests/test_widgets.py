@@ -149,8 +149,12 @@ state = widget.get_state()
 assert state["_model_module"] == "anywidget" and state["_view_name"] == "AnyView"
 json.dumps({{k: v for k, v in state.items() if isinstance(v, (str, int, float, list, dict))}}, allow_nan=False)
 assert widget._esm and widget._css
-bundle = widget._repr_mimebundle_() if hasattr(widget, "_repr_mimebundle_") else {{}}
-print(sorted(bundle[0] if isinstance(bundle, tuple) else bundle))
+if hasattr(widget, "_repr_mimebundle_"):
+    bundle = widget._repr_mimebundle_()
+    print(sorted(bundle[0] if isinstance(bundle, tuple) else bundle))
+else:  # older versions of anywidget leave it to ipywidgets
+    ipywidgets.widgets.widget.display = lambda data, raw: print(sorted(data))
+    widget._ipython_display_()
 """
     path = os.pathsep.join([str(colabs_ipywidgets), str(root)])
     done = subprocess.run(
