@@ -74,10 +74,11 @@ $(VENV)/.wheel: $(VENV)/.book $(VENV)/.files $(PACKAGE)
 
 # ---- the book -----------------------------------------------------------------------------------------------------
 
-# From an empty folder: Jupyter Book's cache would keep outputs of an older revode.
+# From an empty folder: Jupyter Book's cache would keep outputs of an older revode. Threads that wait for each other
+# sleep: where they spin, the default, a cell of one second takes a minute and a half beside another busy process.
 _build/.done: $(VENV)/.wheel $(VENV)/.files $(BOOK)
 	rm -rf _build
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . -W --keep-going
+	OMP_WAIT_POLICY=passive PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter-book build . -W --keep-going
 	@touch $@
 
 book: _build/.done ## build the book (and install what it needs, the first time)
