@@ -20,6 +20,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
+from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
 from . import augment, results, stability
 from .models import MODELS, STATUS
@@ -1076,8 +1077,9 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
     blocks = _timed_depth(record, blocks)
     figure, grid = axes(1, 2, (7.4, 3.3), sharey=True)
     words = []
+    top = 0.08 + max(r["ratio"] for r in record["final"]["time"] if r["family"] == "revnet" and r["blocks"] == blocks)
     short = {"plain": "stored", "revode": "revode", "checkpoint per branch": "per branch",
-             "checkpoint per block": "per block", "checkpoint sequential": "√N segments"}  # fmt: skip
+             "checkpoint per block": "per block", "checkpoint sequential": "√N"}  # fmt: skip
     for ax, layout in zip(grid, ("contiguous", "channels_last")):
         rows = _time_rows(record, layout, blocks=blocks)
         points = []
@@ -1091,7 +1093,7 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
             ax.plot([mib], [ratio], "D" if own else "s" if check else "o", color=colour, markersize=7 if own else 5.5)
             words.append(f"{case}, {layout}: {mib:.0f} MiB, time {ratio:.2f}")
         for mib, ratio, case, dy in _apart(points, 0.055):
-            right = mib > 400
+            right = mib > 200
             ax.annotate(short.get(case, case), (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
                         textcoords="offset points", ha="right" if right else "left", va="center")  # fmt: skip
         if "one more forward" in rows:
@@ -1099,13 +1101,16 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
             ax.axhline(limit, color=LINE, zorder=0)
             ax.annotate("one more forward", (0.98, limit), xycoords=("axes fraction", "data"), xytext=(0, 3),
                         textcoords="offset points", fontsize=8, color=SOFT, ha="right")  # fmt: skip
-        ax.set(xscale="log", xlabel="peak memory, MiB", title=layout, ylim=(0.92, None))
+        ax.set(xscale="log", xlabel="peak memory, MiB", title=layout, ylim=(0.92, top))
+        ax.xaxis.set_major_locator(LogLocator(2))
+        ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        ax.xaxis.set_minor_locator(NullLocator())
     grid[0].set_ylabel("time of a step / stored")
     return show(
         figure,
         f"Time over memory at {blocks} blocks. {'; '.join(words)}.",
-        f"{blocks} blocks. Diamond: revode; squares: checkpoints; other dots: stored activations and other reversible "
-        "packages. Left and down is better.",
+        f"{blocks} blocks. Diamond: revode; squares: checkpoints (√N: of so many segments); other dots: stored "
+        "activations and other reversible packages. Left and down is better.",
     )
 
 
@@ -1113,7 +1118,7 @@ def _apart(points: list[tuple], gap: float) -> list[tuple]:
     """The points with a shift for each label, so that labels of neighbours do not lie over each other."""
     out, last = [], {}
     for mib, ratio, case in sorted(points, key=lambda p: p[1]):
-        near = [y for x, y in last.items() if abs(np.log(x / mib)) < 1.3]
+        near = [y for x, y in last.items() if abs(np.log(x / mib)) < 0.9]
         y = max([ratio, *(n + gap for n in near)])
         last[mib] = y
         out.append((mib, ratio, case, (y - ratio) / gap * 0.2))
