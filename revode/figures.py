@@ -920,14 +920,14 @@ def training_time() -> Table:
         finished = record["status"] == "finished"
         minutes = f"{record['wall_seconds'] / 60:.0f}" if finished else "– (unfinished)"
         hours = recipe.steps * recipe.batch_size / speed / 3600
-        rows.append((f"{_title(settings['model'])}, seed {record['seed']}", _activations(record), _hardware(record),
-                     f"{speed:.0f}", f"{settings['steps']:,}", minutes, f"{hours:.0f}"))  # fmt: skip
+        run = f"{_title(settings['model'])}, seed {record['seed']}, {_activations(record)}"
+        rows.append((run, _hardware(record), f"{speed:.0f}", f"{settings['steps']:,}", minutes, f"{hours:.0f}"))
     if not rows:
-        rows.append(("CPU", "–", "not measured yet", "–", "–", "–", "–"))
+        rows.append(("CPU", "not measured yet", "–", "–", "–", "–"))
     if not gpu:
-        rows.append(("GPU", "–", "not measured: no result file from a GPU yet", "–", "–", "–", "–"))
+        rows.append(("GPU", "not measured: no result file from a GPU yet", "–", "–", "–", "–"))
     return table(
-        ("run", "activations", "hardware", "images/s", "steps", "minutes", "hours, full recipe (calc)"),
+        ("run, activations", "hardware", "images/s", "steps", "minutes", "hours, full recipe (calc)"),
         rows,
         "Images/s is the median over the run, without evaluation; minutes are wall-clock with it. Both hold for the "
         "machine and whatever else it did. Hours of the full recipe are computed from images/s.",

@@ -137,9 +137,10 @@ def test_a_run_of_another_protocol_is_listed_and_not_mixed_in(bundle):
 def test_hours_of_the_full_recipe_are_those_of_the_measured_speed(bundle):
     write(bundle, "hamiltonian-74", 0, 0.8)
     (cpu, gpu) = figures.training_time().rows
-    assert cpu[1:] == ("rebuilt", "Some CPU, 1 thread", "50", "2,000", "75", f"{80_000 * 100 / 50 / 3600:.0f}")
+    assert cpu[0].endswith("rebuilt")
+    assert cpu[1:] == ("Some CPU, 1 thread", "50", "2,000", "75", f"{80_000 * 100 / 50 / 3600:.0f}")
     assert gpu[0] == "GPU"
-    assert "not measured" in gpu[2]
+    assert "not measured" in gpu[1]
 
 
 def test_papers_accuracies_carry_their_status(bundle):
