@@ -164,7 +164,7 @@ class Statistics:
 
     def evaluation(self, k: int | None) -> None:
         """What runs next is the evaluation number k of this pass; None: keep and use nothing."""
-        self._evaluation = object() if k is None else (self._pass, k)
+        self._evaluation = None if k is None else (self._pass, k)
 
     def taken(self):
         """Inside, norms keep the statistics they take."""
