@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from . import shear as primitive
 from . import traced
+from .fixed_point import Scale
 from .replay import Autocast, Generators, Modules, buffers
 from .shear import Shear, State
 from .unwind import snapshot_positions, unwind
@@ -47,7 +48,12 @@ def _warn_once(reason: str) -> None:
 
 
 def propagate(
-    shears: Sequence[Shear], state: State, kwargs: dict | None = None, *, memory: str = "reversible"
+    shears: Sequence[Shear],
+    state: State,
+    kwargs: dict | None = None,
+    *,
+    memory: str = "reversible",
+    scale: Scale | None = None,
 ) -> State:
     """Apply the shears to the state; the gradient does not depend on ``memory``, its cost does.
 
@@ -57,33 +63,47 @@ def propagate(
         kwargs: Extra keyword arguments handed to every g; tensors among them may need gradients.
         memory: "reversible" rebuilds activations in the backward pass, memory independent of the number of
             shears; "stored" is ordinary autograd.
+        scale: Of exact arithmetic in fixed point (:mod:`revode.fixed_point`), chosen before; None computes in
+            floating point.
 
     Returns:
         The new state. Its tensors are safe to be modified in place.
 
     Raises:
+        FixedPointRangeError, NonFiniteIncrementError: in exact arithmetic, if values leave the range or are not finite;
+            the backward pass raises RecomputationError if ``scale.verify`` finds another increment than before.
         NotInvertibleError: if gradients are needed, memory is "reversible" and a shear has c = 0.
         ValueError: for another value of ``memory`` or malformed shears (:func:`revode.shear.check`).
     """
     if memory not in ("reversible", "stored"):
         raise ValueError(f"memory = {memory!r} must be 'reversible' or 'stored'")
     kwargs = kwargs or {}
+    if scale and torch.compiler.is_compiling():
+        return _uncompiled(shears, state, kwargs, memory, scale)
     if memory == "stored" or not torch.is_grad_enabled():
-        return primitive.forward(shears, state, kwargs)
+        return _stored(shears, state, kwargs, scale)
     if torch.compiler.is_compiling():
-        return (traced.propagate if TRACEABLE else _uncompiled)(shears, state, kwargs)
+        return traced.propagate(shears, state, kwargs) if TRACEABLE else _uncompiled(shears, state, kwargs)
     if reason := _cannot_reverse():
         _warn_once(reason)
-        return primitive.forward(shears, state, kwargs)
-    plan, inputs = _Plan.of(shears, state, kwargs)
+        return _stored(shears, state, kwargs, scale)
+    plan, inputs = _Plan.of(shears, state, kwargs, scale)
     if plan is None:
-        return primitive.forward(shears, state, kwargs)
+        return _stored(shears, state, kwargs, scale)
     return _Reversible.apply(plan, *inputs)
 
 
+def _stored(shears: Sequence[Shear], state: State, kwargs: dict, scale: Scale | None) -> State:
+    if scale is None or _cannot_reverse():  # a derivative goes straight through the rounding: floats have the same
+        return primitive.forward(shears, state, kwargs)
+    return scale.leave(primitive.forward(shears, scale.enter(state), kwargs))
+
+
 @torch.compiler.disable
-def _uncompiled(shears: Sequence[Shear], state: State, kwargs: dict) -> State:
-    return propagate(shears, state, kwargs)
+def _uncompiled(
+    shears: Sequence[Shear], state: State, kwargs: dict, memory: str = "reversible", scale: Scale | None = None
+) -> State:
+    return propagate(shears, state, kwargs, memory=memory, scale=scale)
 
 
 def _cannot_reverse() -> str:
@@ -119,11 +139,15 @@ class _Plan:
     first: int  # before this shear nothing needs gradient
     modules: Modules
     autocast: Autocast
+    scale: Scale | None = None
+    final: object = None  # the form of the final state, to be put together from saved tensors
     generators: list[Generators | None] = field(default_factory=list)
     written: list[dict[str, Tensor]] = field(default_factory=list)  # buffers as g found them, where it changed them
 
     @classmethod
-    def of(cls, shears: Sequence[Shear], state: State, kwargs: dict) -> tuple[_Plan | None, list[Tensor]]:
+    def of(
+        cls, shears: Sequence[Shear], state: State, kwargs: dict, scale: Scale | None
+    ) -> tuple[_Plan | None, list[Tensor]]:
         """The plan and its input tensors; no plan if nothing in the call needs gradient."""
         leaves, spec = tree_flatten(kwargs)
         kwargs_where = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -160,10 +184,11 @@ class _Plan:
             kwargs_spec=spec,
             kwargs_leaves=leaves,
             kwargs_where=kwargs_where,
-            snapshots=snapshot_positions(shears),
+            snapshots=snapshot_positions(shears, exact=scale is not None),
             first=first,
             modules=Modules(known),
             autocast=Autocast(state[0].device.type),
+            scale=scale,
         )
         return plan, inputs
 
@@ -203,9 +228,12 @@ class _Reversible(torch.autograd.Function):
     def forward(ctx, plan: _Plan, *inputs: Tensor) -> State:
         kwargs = plan.kwargs(inputs)
         parts = list(inputs[: plan.parts])
+        device = parts[0].device
+        if plan.scale:
+            parts = list(plan.scale.enter(parts))
         kept: list[Tensor] = []
         keep = set(plan.snapshots)
-        generators = Generators(parts[0].device)
+        generators = Generators(device)
         with plan.modules.watched():
             for k, (s, f) in enumerate(zip(plan.shears, plan.fields, strict=True)):
                 if k in keep:
@@ -216,14 +244,17 @@ class _Reversible(torch.autograd.Function):
                 plan.written.append(
                     {n: b for n, b in before.items() if not torch.equal(b, f.g.get_buffer(n))} if f else {}
                 )
-                now = Generators(parts[0].device) if f else generators
+                now = Generators(device) if f else generators
                 plan.generators.append(None if now == generators else generators)
                 generators = now
         ctx.plan = plan
         unchanged = [
             b for f, w in zip(plan.fields, plan.written, strict=True) if f for n, b in f.buffers.items() if n not in w
         ]  # kept by reference: autograd refuses to go on if they are modified before the backward pass
-        ctx.save_for_backward(*inputs, *parts, *kept, *unchanged)
+        final, plan.final = tree_flatten(parts)
+        ctx.save_for_backward(*inputs, *final, *kept, *unchanged)
+        if plan.scale:
+            return plan.scale.leave(parts)
         # Copies, because what the caller does to the result in place must not reach what is kept.
         return tuple(p.clone() for p in parts)
 
@@ -231,11 +262,11 @@ class _Reversible(torch.autograd.Function):
     def backward(ctx, *cotangents: Tensor):
         plan: _Plan = ctx.plan
         saved = list(ctx.saved_tensors)
-        inputs, state = saved[: len(plan.needs)], saved[len(plan.needs) : len(plan.needs) + plan.parts]
+        inputs, rest = saved[: len(plan.needs)], saved[len(plan.needs) :]
+        state, kept = tree_unflatten(rest[: plan.final.num_leaves], plan.final), rest[plan.final.num_leaves :]
         if torch.is_grad_enabled():  # create_graph=True: the result must be differentiable itself
             _warn_once("double backward (create_graph=True)")
             return None, *_Reversible._stored(plan, inputs, cotangents)
-        kept = saved[len(plan.needs) + plan.parts :]
         snapshots = {k: tuple(kept[i * plan.parts : (i + 1) * plan.parts]) for i, k in enumerate(plan.snapshots)}
         # Gradients are taken with respect to aliases: hooks of a parameter must fire once, where they are summed up.
         leaves = [t.detach().requires_grad_(need) for t, need in zip(inputs, plan.needs, strict=True)]

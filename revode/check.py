@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ._version import __version__
 from .backward import TRACEABLE, propagate
+from .errors import RevodeError
 from .fields import AntisymmetricField, BranchField, Field, SymmetricField
 from .memory import peak_bytes
 from .schemes import SCHEMES
@@ -46,6 +47,7 @@ CHANNELS = 8
 LIMITS = {
     "round trip, float32": 1e-4,
     "round trip, float64": 1e-12,
+    "round trip, exact": 0.0,  # entries that differ in any bit
     "gradient, float64": 1e-10,
     "gradient, float32": 10.0,
     "memory": 0.01,
@@ -155,6 +157,14 @@ def _round_trip(name: str, device: torch.device, depths: Sequence[int]):
         error = _relative(torch.cat(back), torch.cat(begin))
         quantity = f"round trip, {str(dtype).removeprefix('torch.')}"
         yield quantity, error, LIMITS[quantity], f"{error:.1e}"
+    s = stage(name, depths[1], arithmetic="exact").to(device)
+    try:
+        begin = s.encode(images(name, 8, 16).to(device))
+        back = s.inverse_state(s.forward_state(begin))
+        differ = float(sum((a.ints != b.ints).sum() for a, b in zip(begin, back)))
+    except RevodeError:
+        differ = math.nan
+    yield "round trip, exact", differ, LIMITS["round trip, exact"], f"{differ:g}"
 
 
 def _largest(values: Iterable[float]) -> float:
@@ -317,6 +327,7 @@ def _compiled(name: str, device: torch.device):
 _QUANTITIES = {
     "round trip, float32": ("way back, float32: relative error", "{:.0e}"),
     "round trip, float64": ("way back, float64: relative error", "{:.0e}"),
+    "round trip, exact": ("way back, exact: entries that differ in a bit", "{:.0f}"),
     "gradient, float64": ("gradient, float64: worst tensor, off stored", "{:.0e}"),
     "gradient, float32 from stored": ("gradient, float32: worst tensor, off stored", ""),
     "gradient, float32": ("gradient, float32: error / that of stored", "{:.0f}"),

@@ -43,3 +43,15 @@ class TrainingError(RevodeError, RuntimeError):
 
 class ImageError(RevodeError, ValueError):
     """A batch of images that a network cannot take: its shape, size or type."""
+
+
+class FixedPointRangeError(RevodeError, OverflowError):
+    """Values left the range that fixed point holds at the present scale."""
+
+
+class NonFiniteIncrementError(RevodeError, ArithmeticError):
+    """A residual function gave a value that is not finite."""
+
+
+class RecomputationError(RevodeError, RuntimeError):
+    """The second evaluation of a residual function differs from the first."""

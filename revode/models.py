@@ -282,6 +282,8 @@ def build(
     store_last: int = 0,
     seed: int | None = None,
     activation: str = "relu",
+    arithmetic: str = "float",
+    verify: bool = False,
 ) -> Network:
     """A network of the papers by its name.
 
@@ -295,6 +297,8 @@ def build(
         store_last: Number of blocks at the end of the network whose activations are kept.
         seed: Seed of the initial weights; None draws from torch's global generator.
         activation: Name of the activation function.
+        arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit.
+        verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
 
     Returns:
         The network. ``build(**network.settings)`` makes another one of the same form and step size.
@@ -312,6 +316,8 @@ def build(
         store_last=store_last,
         seed=seed,
         activation=activation,
+        arithmetic=arithmetic,
+        verify=verify,
     )
     if network.stability:
         print(f"{name}: h = {network.h:.4g}, half of what is stable ({network.stability})")

@@ -125,6 +125,9 @@ class Network(nn.Module):
         memory: "reversible" rebuilds activations in the backward pass, "stored" keeps them. A plain residual
             network is always "stored".
         store_last: Number of blocks, counted from the end of the network, whose activations are kept.
+        arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit
+            (:mod:`revode.fixed_point`). A plain residual network is always "float".
+        verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
         seed: Seed of the initial weights, drawn on the CPU; None draws from torch's global generator.
 
     Attributes:
@@ -154,6 +157,8 @@ class Network(nn.Module):
         normalization: str = "batch",
         memory: str = "reversible",
         store_last: int = 0,
+        arithmetic: str = "float",
+        verify: bool = False,
         seed: int | None = None,
     ):
         super().__init__()
@@ -176,7 +181,10 @@ class Network(nn.Module):
             self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=normalization == "none")
             self.stem_norm = self._norm(widths[0])
             self.stages = nn.ModuleList(
-                Stage(scheme(start), self._stage_blocks(rule, unit), memory=memory) for unit in range(len(units))
+                Stage(
+                    scheme(start), self._stage_blocks(rule, unit), memory=memory, arithmetic=arithmetic, verify=verify
+                )
+                for unit in range(len(units))
             )
             self.transitions = nn.ModuleList(self._transition(rule, old, new, start) for old, new in pairwise(widths))
             self.norm = self._norm(widths[-1])
@@ -256,6 +264,16 @@ class Network(nn.Module):
     def memory(self, value: str) -> None:
         for stage in self.stages:
             stage.memory = value
+
+    @property
+    def arithmetic(self) -> str:
+        """How states are held: "float" or "exact"; may be set at any time."""
+        return self.stages[0].arithmetic
+
+    @arithmetic.setter
+    def arithmetic(self, value: str) -> None:
+        for stage in self.stages:
+            stage.arithmetic = value
 
     @property
     def store_last(self) -> int:
@@ -347,6 +365,7 @@ class Network(nn.Module):
             "normalization": self.normalization,
             "h": self.h,
             "store_last": self.store_last,
+            "arithmetic": self.arithmetic,
             "seed": self._seed,
             "activation": self.activation,
         }

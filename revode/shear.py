@@ -8,15 +8,25 @@ reversible network of this package is a sequence of shears; the schemes only cho
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from .errors import FieldDtypeError, FieldModifiedInputError, FieldShapeError, NotInvertibleError
+from .errors import (
+    FieldDtypeError,
+    FieldModifiedInputError,
+    FieldShapeError,
+    NonFiniteIncrementError,
+    NotInvertibleError,
+    RecomputationError,
+)
+from .fixed_point import FixedPoint
 
-State = tuple[Tensor, ...]
+#: The parts of a state: tensors, or numbers in fixed point where the arithmetic is exact.
+State = tuple[Tensor, ...] | tuple[FixedPoint, ...]
 
 
 class Shear(NamedTuple):
@@ -62,21 +72,26 @@ def check(shears: Sequence[Shear], parts: int) -> None:
             )
 
 
-def increment(shear: Shear, state: Sequence[Tensor], kwargs: dict) -> Tensor:
+def value(a: Tensor | FixedPoint) -> Tensor:
+    """A part of the state as g sees it."""
+    return a.value() if isinstance(a, FixedPoint) else a
+
+
+def increment(shear: Shear, state: State, kwargs: dict) -> Tensor:
     """The value g(x[source]), cast to the target's dtype.
 
     Raises:
         FieldModifiedInputError: if g wrote into its input.
         FieldShapeError, FieldDtypeError: as :func:`checked`.
     """
-    b, a = state[shear.source], state[shear.target]
+    b, a = value(state[shear.source]), state[shear.target]
     if shear.g is None:
         return b.to(a.dtype)
     v = shear.g(b, **kwargs) if torch.compiler.is_compiling() else _guarded(shear.g, b, kwargs)
     return checked(shear, v, a)
 
 
-def checked(shear: Shear, v: Tensor, a: Tensor) -> Tensor:
+def checked(shear: Shear, v: Tensor, a: Tensor | FixedPoint) -> Tensor:
     """The value v of g in the dtype of the part a that it changes, refused if it does not fit.
 
     Raises:
@@ -110,27 +125,50 @@ def _guarded(g: nn.Module, b: Tensor, kwargs: dict) -> Tensor:
     return v
 
 
-def add(shear: Shear, a: Tensor, v: Tensor) -> Tensor:
-    """c * a + scale * v."""
+def add(shear: Shear, a: Tensor | FixedPoint, v: Tensor) -> Tensor | FixedPoint:
+    """c * a + scale * v; in fixed point modulo 2^32.
+
+    Raises:
+        NonFiniteIncrementError: in fixed point, if v is not finite.
+    """
+    if isinstance(a, FixedPoint):
+        with _named(shear):
+            return a.plus(shear.scale, v, shear.c)
     return torch.add(a if shear.c == 1 else shear.c * a, v, alpha=shear.scale)
 
 
-def subtract(shear: Shear, a: Tensor, v: Tensor) -> Tensor:
+def subtract(shear: Shear, a: Tensor | FixedPoint, v: Tensor) -> Tensor | FixedPoint:
     """(a - scale * v) / c, the inverse of :func:`add` in its first argument.
 
     Raises:
         NotInvertibleError: if c = 0.
+        NonFiniteIncrementError: in fixed point, if v is not finite.
+        RecomputationError: in fixed point with checksums, if v is not what :func:`add` got.
     """
     if shear.c == 0:
         raise NotInvertibleError(
             "c = 0: this shear forgets the part it changes, so it cannot be undone; use c != 0, or memory='stored'"
         )
+    if isinstance(a, FixedPoint):
+        with _named(shear):
+            return a.minus(shear.scale, v, shear.c)
     a = torch.sub(a, v, alpha=shear.scale)
     return a if shear.c == 1 else a / shear.c
 
 
-def layout(x: Tensor) -> torch.memory_format:
+@contextmanager
+def _named(shear: Shear) -> Iterator[None]:
+    """Errors of the arithmetic carry the shear that they met."""
+    try:
+        yield
+    except (NonFiniteIncrementError, RecomputationError) as error:
+        error.shear = shear
+        raise
+
+
+def layout(x: Tensor | FixedPoint) -> torch.memory_format:
     """The memory format of x: channels_last where x is laid out so, else contiguous."""
+    x = x.ints if isinstance(x, FixedPoint) else x
     last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     return torch.channels_last if last else torch.contiguous_format
 

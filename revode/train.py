@@ -40,12 +40,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from . import checkpoint, data, results
+from . import shear as primitive
 from .data.sets import whole
-from .errors import CheckpointError, TrainingError
+from .errors import (
+    CheckpointError,
+    FixedPointRangeError,
+    NonFiniteIncrementError,
+    RecomputationError,
+    TrainingError,
+)
 from .fields import NORMALIZATIONS, choose
 from .models import MODELS, build
 from .networks import Network
-from .stage import MEMORY, Stage
+from .stage import ARITHMETIC, MEMORY, Stage
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -75,6 +82,7 @@ class TrainConfig:
         seed: Seed of the initial weights, the order of the images and their augmentation.
         memory: "reversible" rebuilds activations in the backward pass, "stored" keeps them.
         store_last: Number of blocks at the network's end whose activations are kept.
+        arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
         normalization: "batch" as in the released code, "none" for the pure equations.
         h: Step size of the network; None is the network's own.
         device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
@@ -110,6 +118,7 @@ class TrainConfig:
     seed: int = 0
     memory: str = "reversible"
     store_last: int = 0
+    arithmetic: str = "float"
     normalization: str = "batch"
     h: float | None = None
     device: str = "auto"
@@ -128,6 +137,7 @@ class TrainConfig:
         choose("model", self.model, MODELS)
         choose("data", self.data, data.SPLITS)
         choose("memory", self.memory, MEMORY)
+        choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
         for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
@@ -329,6 +339,7 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         normalization=c["normalization"],
         h=state.get("h", c["h"]),
         store_last=c["store_last"],
+        arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
     )
     network.load_state_dict(weights)
@@ -413,6 +424,7 @@ class _Run:
                 normalization=c.normalization,
                 h=c.h,
                 store_last=c.store_last,
+                arithmetic=c.arithmetic,
                 seed=c.seed,
             )
         self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
@@ -473,15 +485,19 @@ class _Run:
         """One optimizer step; the line of the log about it.
 
         Raises:
-            TrainingError: loss or gradient is not finite; the weights are left as they were.
+            TrainingError: loss or gradient is not finite, or exact arithmetic left its range; the weights are left as
+                they were.
         """
         rate = self.config.lr_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         x, y = self.batch(self.step)
-        total, entropy, logits = self.loss(self.model, x, y)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(total).backward()
+        try:
+            total, entropy, logits = self.loss(self.model, x, y)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total).backward()
+        except (FixedPointRangeError, NonFiniteIncrementError, RecomputationError) as error:  # of exact arithmetic
+            raise self.lost(f"step {self.step + 1} (learning rate {rate:g}): {error}") from error
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients, foreach=True) / self.scaler.get_scale()
         right = (logits.argmax(1) == y).sum()
@@ -640,7 +656,8 @@ class _Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        for name, value in (state["config"] | {"processes": state.get("processes", 1)}).items():
+        theirs = {"arithmetic": "float"} | state["config"] | {"processes": state.get("processes", 1)}
+        for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
             if name not in FREE and mine.get(name) != value:
                 raise CheckpointError(
@@ -805,8 +822,9 @@ class _Run:
         errors, hooks = [], []
 
         def measure(stage: Stage, args: tuple[Tensor, ...], _: Tensor) -> None:
-            state = stage.scheme.start(args[0])
+            state = stage.encode(args[0]) if stage.arithmetic == "exact" else stage.scheme.start(args[0])
             back = stage.inverse_state(stage.forward_state(state))
+            state, back = [list(map(primitive.value, parts)) for parts in (state, back)]
             error = sum((a - b).square().sum() for a, b in zip(state, back)) / sum(a.square().sum() for a in state)
             errors.append(error.sqrt().item())
 
@@ -959,7 +977,8 @@ def _descriptions() -> dict[str, str]:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of :class:`TrainConfig` as options of ``revode train``."""
     about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
-    choices = {"data": data.SPLITS, "memory": MEMORY, "normalization": NORMALIZATIONS, "amp": AMP}
+    choices = {"data": data.SPLITS, "memory": MEMORY, "arithmetic": ARITHMETIC}
+    choices |= {"normalization": NORMALIZATIONS, "amp": AMP}
     kinds = {"int": int, "float": float, "str": str}
     parser.add_argument("model", help="name of the network; `revode models` lists them")
     for f in dataclasses.fields(TrainConfig)[1:]:

@@ -14,12 +14,12 @@ from .shear import Shear, State
 MAX_AMPLIFICATION = 30.0
 
 
-def snapshot_positions(shears: Sequence[Shear], limit: float = MAX_AMPLIFICATION) -> list[int]:
+def snapshot_positions(shears: Sequence[Shear], limit: float = MAX_AMPLIFICATION, exact: bool = False) -> list[int]:
     """Indices of the shears before which the state is kept.
 
     Undoing a shear divides by c and so multiplies rounding errors of its target by 1/abs(c). A snapshot is placed
     whenever the product of these factors since the last one would pass ``limit``, for any part of the state.
-    With abs(c) = 1 there are none.
+    With abs(c) = 1 there are none, and none in exact arithmetic, which amplifies nothing.
 
     Raises:
         NotInvertibleError: if a shear has c = 0.
@@ -32,6 +32,8 @@ def snapshot_positions(shears: Sequence[Shear], limit: float = MAX_AMPLIFICATION
                 f"shear {k} has c = 0: it forgets the part it changes, so the reversible backward pass cannot rebuild "
                 "it; use c != 0, or memory='stored'"
             )
+        if exact:
+            continue
         factor = growth.get(s.target, 1.0) / abs(s.c)
         if factor > limit:
             positions.append(k)
@@ -69,7 +71,7 @@ def unwind(
     for k in range(len(shears) - 1, first - 1, -1):
         s = shears[k]
         w = grads[s.target]
-        v, d = pull(k, parts[s.source], w if s.scale == 1 else w * s.scale)
+        v, d = pull(k, primitive.value(parts[s.source]), w if s.scale == 1 else w * s.scale)
         if d is not None:
             grads[s.source] = grads[s.source] + d
         if s.c != 1:

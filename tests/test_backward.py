@@ -618,7 +618,7 @@ def test_momentum_gradient_in_float32_at_256_blocks(c):
 
 
 def test_without_snapshots_the_momentum_gradient_is_wrong(monkeypatch):
-    monkeypatch.setattr(backward, "snapshot_positions", lambda shears: [])
+    monkeypatch.setattr(backward, "snapshot_positions", lambda shears, exact: [])
     net, x = Momentum(128), images(2)
     plain = copy.deepcopy(net)
     plain.memory = "stored"
