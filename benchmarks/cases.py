@@ -109,10 +109,10 @@ class RevodeMomentum(nn.Module):
         return propagate(steps, (x, torch.zeros_like(x)))[0]
 
 
-def _stage(scheme: revode.Scheme) -> Callable[..., nn.Module]:
+def _stage(scheme: revode.Scheme, **options) -> Callable[..., nn.Module]:
     def make(functions: Sequence[nn.Module], **kwargs) -> nn.Module:
         n = scheme.fields
-        return revode.Stage(scheme, [functions[i : i + n] for i in range(0, len(functions), n)], **kwargs)
+        return revode.Stage(scheme, [functions[i : i + n] for i in range(0, len(functions), n)], **options, **kwargs)
 
     return make
 
@@ -241,6 +241,7 @@ def _hamiltonian(normalization: str, h: float, title: str) -> Family:
         {
             "plain": lambda f: Coupling(f, h, -1.0),
             "revode": _stage(revode.Hamiltonian(h)),
+            "revode exact": _stage(revode.Hamiltonian(h), arithmetic="exact"),
             "checkpoint per branch": lambda f: Coupling(f, h, -1.0, _checkpointed),
         },
     )  # fmt: skip
@@ -253,6 +254,7 @@ FAMILIES: dict[str, Family] = {
         cases={
             "plain": Coupling,
             "revode": _stage(revode.RevNet(1.0)),
+            "revode exact": _stage(revode.RevNet(1.0), arithmetic="exact"),
             "checkpoint per branch": lambda f: Coupling(f, call=_checkpointed),
             "checkpoint per block": CheckpointedBlocks,
             "checkpoint sequential": lambda f: CheckpointedBlocks(f, max(2, round(math.sqrt(len(f) / 2)))),

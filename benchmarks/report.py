@@ -8,7 +8,7 @@ from .cases import FAMILIES
 
 MIB = 2**20
 CHECKPOINTS = {"checkpoint per branch", "checkpoint per block", "checkpoint sequential"}
-OWN = {"plain", "plain again", "one more forward", "revode"}
+OWN = {"plain", "plain again", "one more forward", "revode", "revode exact"}
 
 
 def markdown(record: dict) -> str:

@@ -23,6 +23,7 @@ from .drawing import (
     styled,
     table,
 )
+from .drift import error_over_depth
 from .dynamics import (
     depth_is_time,
     hero,
@@ -40,6 +41,7 @@ from .memory import (
     GIB,
     MIB,
     WAYS,
+    exact_cost,
     memory_against_depth,
     memory_against_time,
     memory_choices,
@@ -113,4 +115,6 @@ __all__ = [
     "memory_against_time",
     "memory_choices",
     "time_over_depth",
+    "exact_cost",
+    "error_over_depth",
 ]

@@ -184,6 +184,8 @@ def memory_choices(record: dict, blocks: int | None = None) -> Table:
     blocks, rows = _timed_depth(record, blocks), []
     contiguous, last = (_time_rows(record, layout, blocks=blocks) for layout in ("contiguous", "channels_last"))
     for case in contiguous:
+        if case == "revode exact":  # told in the chapter on exact arithmetic
+            continue
         used = _memory_rows(record, case)
         slope = (_growth(used)[1] - (used[-1]["parameter_gradients"] / used[-1]["blocks"])) / MIB if used else None
         off = contiguous[case]["gradient_difference"]
@@ -224,4 +226,22 @@ def time_over_depth(record: dict) -> Table:
         out,
         f"Medians of interleaved runs; stored activations against themselves gave {ends[0]:.2f} to {ends[1]:.2f}. "
         '"One more forward": the measured share of the forward pass, added to 1.',
+    )
+
+
+def exact_cost(record: dict) -> Table:
+    """Time of a training step in exact arithmetic over that in floating point, from a benchmark's result file."""
+    found = {(r["family"], r["layout"], r["blocks"], r["case"]): r["ratio"] for r in record["final"]["time"]}
+    names = {"revnet": "RevNet", "hamiltonian": "Hamiltonian", "hamiltonian-bn": "Hamiltonian, batch norm"}
+    rows = [
+        (names[family], layout, blocks, f"{found[family, layout, blocks, 'revode']:.2f}", f"{ratio:.2f}",
+         f"{ratio / found[family, layout, blocks, 'revode'] - 1:+.0%}")
+        for (family, layout, blocks, case), ratio in found.items()
+        if case == "revode exact"
+    ]  # fmt: skip
+    hardware = record["evidence"]["hardware"]
+    return table(
+        ("network", "layout", "blocks", "reversible / stored", "exact / stored", "exact over reversible"),
+        rows,
+        f"Time of a training step: medians of interleaved runs ({hardware['gpu'] or hardware['cpu']}, one thread).",
     )
