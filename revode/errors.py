@@ -55,3 +55,15 @@ class NonFiniteIncrementError(RevodeError, ArithmeticError):
 
 class RecomputationError(RevodeError, RuntimeError):
     """The second evaluation of a residual function differs from the first."""
+
+
+class JacobianError(RevodeError, ValueError):
+    """A map or a state whose Jacobian cannot be taken: not square, not finite, not of a floating type."""
+
+
+class SpectrumError(RevodeError, ValueError):
+    """A question about a spectrum that cannot be answered: too many eigenvalues, an unknown end of the spectrum."""
+
+
+class DenseSizeError(RevodeError, ValueError):
+    """A dense matrix that would not fit the available memory."""

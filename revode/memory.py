@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -64,3 +66,29 @@ def peak_bytes(call: Callable[[], object], device: str | torch.device = "cpu") -
         live += event.nbytes()
         peak = max(peak, live)
     return peak
+
+
+#: Where Linux tells the limit of a container, in its two versions.
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def available_bytes(device: str | torch.device = "cpu") -> int | None:
+    """Bytes that can still be allocated on a device; None where the system does not tell.
+
+    On a CUDA device its free memory; on Linux what the kernel counts as available, within the limit of a container;
+    on another system with POSIX's sysconf all physical memory, an upper bound.
+    """
+    device = torch.device(device)
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    found = []
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+    for path in _LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+            found.append(int(Path(path).read_text()))
+    if not found:
+        with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min(found, default=None)

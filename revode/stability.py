@@ -572,9 +572,10 @@ def jacobian_eigenvalues(field: Callable, state) -> NDArray[np.complex128]:
 
     Returns:
         n complex numbers.
-    """
-    import torch
 
-    n = state.numel()
-    jacobian = torch.func.jacrev(lambda y: field(y.reshape(state.shape)).reshape(n), chunk_size=256)(state.reshape(n))
-    return torch.linalg.eigvals(jacobian.detach().double()).cpu().numpy()
+    Raises:
+        JacobianError, DenseSizeError: as :func:`revode.analysis.spectra.eigenvalues`, which computes them.
+    """
+    from .analysis.spectra import Jacobian, eigenvalues
+
+    return eigenvalues(Jacobian(field, state))

@@ -1,0 +1,5 @@
+"""Spectra of layers and networks: of the Jacobian by its products, of convolutions by their Fourier symbols."""
+
+from .spectra import Jacobian, density, eigenvalues, extreme, numerical_range, singular_values
+
+__all__ = ["Jacobian", "density", "eigenvalues", "extreme", "numerical_range", "singular_values"]
