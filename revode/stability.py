@@ -506,8 +506,10 @@ def layer_data(
     Returns:
         The layer, ready for :class:`revode.widgets.StepSizeExplorer`.
     """
+    from .analysis.spectra import off_axis
+
     lam = np.asarray(jacobian_eigenvalues(field, state) if eigenvalues is None else eigenvalues, dtype=complex)
-    real_part = float(np.abs(lam.real).max() / np.abs(lam).max())
+    real_part = off_axis(lam)
     lam = lam[lam.imag >= 0]
     lam = lam[np.argsort(-np.abs(lam))]
     lam = np.where(np.abs(lam.real) <= 1e-4 * np.abs(lam[0]), 1j * lam.imag, lam)  # rounding

@@ -74,3 +74,13 @@ def worst(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     for name in found:
         assert (found[name] is None) == (expected[name] is None), name
     return max(relative(found[n], expected[n]) for n in found if found[n] is not None)
+
+
+def paired(a, b) -> float:
+    """Largest distance when the numbers of two equally long lists are paired off, each with the nearest one left."""
+    left, worst = list(b), 0.0
+    assert len(a) == len(left)
+    for x in a:
+        i = min(range(len(left)), key=lambda i: abs(left[i] - x))
+        worst = max(worst, abs(left.pop(i) - x))
+    return worst

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from revode.analysis import fourier
 from revode.errors import DenseSizeError, SpectrumError
 from revode.fields import AntisymmetricField, SymmetricField
+from tests.helpers import paired
 
 D = torch.float64
 
@@ -25,16 +26,6 @@ def periodic(w: torch.Tensor, height: int, width: int) -> np.ndarray:
     return F.conv2d(F.pad(basis, (1, 1, 1, 1), mode="circular"), w).reshape(n, -1).T.numpy()
 
 
-def distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Largest distance when the numbers of two lists are paired off, nearest first; a list is used up."""
-    assert a.shape == b.shape
-    left, worst = list(b), 0.0
-    for x in a:
-        i = int(np.argmin(np.abs(np.array(left) - x)))
-        worst = max(worst, abs(left.pop(i) - x))
-    return worst
-
-
 SIZES = [(4, 4), (5, 4), (4, 5), (3, 7), (1, 4), (2, 2), (1, 1)]
 
 
@@ -46,17 +37,17 @@ def test_all_eigenvalues_are_those_of_the_dense_periodic_operator(size):
     dense = {"convolution": k, "antisymmetric": d @ (k - k.T), "symmetric": k.T @ d @ k}
     for form, matrix in dense.items():
         found = fourier.spectrum(w, size, form, 1.0 if form == "convolution" else slope)
-        assert distance(found, np.linalg.eigvals(matrix)) < 1e-6  # the zero slope makes 0 a defective eigenvalue
+        assert paired(found, np.linalg.eigvals(matrix)) < 1e-6  # the zero slope makes 0 a defective eigenvalue
         assert (np.diff(np.abs(found)) <= 1e-12).all()
     plain = fourier.spectrum(w, size)
-    assert distance(plain, np.linalg.eigvals(k - k.T)) < 1e-12
-    assert distance(fourier.spectrum(w, size, slope=0.5), plain / 2) < 1e-12
+    assert paired(plain, np.linalg.eigvals(k - k.T)) < 1e-12
+    assert paired(fourier.spectrum(w, size, slope=0.5), plain / 2) < 1e-12
 
 
 def test_kernel_that_is_not_square():
     w = kernel(2, 3)
     k = periodic(w, 4, 5)
-    assert distance(fourier.spectrum(w, (4, 5), "symmetric"), np.linalg.eigvalsh(k.T @ k)) < 1e-10
+    assert paired(fourier.spectrum(w, (4, 5), "symmetric"), np.linalg.eigvalsh(k.T @ k)) < 1e-10
     for form in ("convolution", "antisymmetric"):
         with pytest.raises(SpectrumError, match=r"3 channels to 2.*symmetric"):
             fourier.spectrum(w, 4, form)
@@ -74,7 +65,7 @@ def test_hamiltonian_spectrum_is_that_of_the_dense_pair(size, outs):
     found = fourier.hamiltonian_spectrum(w1, w2, size, slope, 0.7)
     dense = np.linalg.eigvals(pair)
     tolerance = 1e-9 if outs == (3, 3) else 1e-5  # singular F: Jordan blocks at 0 scatter
-    assert distance(found, dense) < tolerance
+    assert paired(found, dense) < tolerance
     assert (found.real == 0).all()
 
 
@@ -130,7 +121,7 @@ def test_slopes_that_vary_in_space_are_another_spectrum():
     k = periodic(w, 4, 4)
     varying = np.linalg.eigvals(np.diag(slope.numpy()) @ (k - k.T))
     frozen = fourier.spectrum(w, 4, slope=slope.reshape(3, 16).mean(1))
-    assert distance(frozen, varying) > 0.05 * np.abs(varying).max()
+    assert paired(frozen, varying) > 0.05 * np.abs(varying).max()
 
 
 @pytest.mark.parametrize("slope", [-0.1, torch.nan, torch.ones(2), torch.ones(3, 4)])

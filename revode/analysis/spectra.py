@@ -218,6 +218,13 @@ def eigenvalues(J: Jacobian) -> NDArray[np.complex128]:
     return torch.linalg.eigvals(J.dense().double()).cpu().numpy()
 
 
+def off_axis(eigenvalues: ArrayLike) -> float:
+    """max |Re lambda| / max |lambda|: how far eigenvalues are from the imaginary axis, 0 if on it, at most 1."""
+    lam = np.asarray(eigenvalues)
+    radius = np.abs(lam).max(initial=0.0)
+    return float(np.abs(lam.real).max() / radius) if radius else 0.0
+
+
 # --- some of them ---------------------------------------------------------------------------------------------------
 
 
@@ -247,8 +254,8 @@ class Spectrum:
 
     @property
     def off_axis(self) -> float:
-        """max |Re lambda| / max |lambda| of these eigenvalues: 0 if they are imaginary."""
-        return float(np.abs(self.values.real).max(initial=0.0) / self.radius) if self.radius else 0.0
+        """:func:`off_axis` of these eigenvalues."""
+        return off_axis(self.values)
 
 
 def extreme(
