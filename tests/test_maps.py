@@ -67,6 +67,13 @@ def test_field_of_the_joined_state_is_the_differential_equation(name):
     assert scheme.h == 0.3
 
 
+def test_field_does_not_depend_on_a_starting_rule():
+    scheme, (block,) = made("leapfrog")
+    x = state(scheme)
+    half = revode.Leapfrog(0.3, start="half-kick")
+    assert torch.equal(maps.field(half, block)(x), maps.field(scheme, block)(x))
+
+
 @pytest.mark.parametrize("name", ["midpoint", "euler"])
 def test_field_of_one_part_is_the_residual_function(name):
     scheme, (block,) = made(name)
@@ -266,7 +273,7 @@ def test_network_in_training_mode_is_refused():
 
 def test_measure_brackets_what_the_dense_matrices_say():
     net, image = network(), torch.randn(1, 3, 16, 16, dtype=D)
-    found = json.loads(json.dumps(trained.measure(net, image, blocks={0: 1, 1: 0}, k=6), allow_nan=False))
+    found = json.loads(json.dumps(trained.measure(net, image, blocks=[(0, 1), (1, 0)], k=6), allow_nan=False))
     assert (found["network"], found["scheme"], found["normalization"]) == (None, "hamiltonian", "batch")
     places = {(p.unit, p.block): p for p in maps.states(net, image)}
     for unit, row in zip((0, 1), found["units"]):
@@ -288,7 +295,7 @@ def test_measure_brackets_what_the_dense_matrices_say():
 
 def test_measure_says_what_did_not_converge_and_stays_json():
     net, image = network(), torch.randn(1, 3, 16, 16, dtype=D)
-    found = trained.measure(net, image, blocks={0: 0}, tol=1e-15, restarts=1, dense=0)
+    found = trained.measure(net, image, blocks=[(0, 0)], tol=1e-15, restarts=1, dense=0)
     (row,) = json.loads(json.dumps(found, allow_nan=False))["units"]
     assert not row["converged"]
     assert len(row["eigenvalues"]) < found["k"]
@@ -303,15 +310,15 @@ def test_measure_without_normalization_finds_the_imaginary_axis():
 
 
 def test_measure_refuses_blocks_that_are_not_there():
-    with pytest.raises(ValueError, match=r"of which there are \[3, 1\]"):
-        trained.measure(network(), torch.randn(1, 3, 8, 8, dtype=D), blocks={1: 1})
+    with pytest.raises(ValueError, match=r"units that have \[3, 1\] blocks"):
+        trained.measure(network(), torch.randn(1, 3, 8, 8, dtype=D), blocks=[(1, 1)])
 
 
 def test_trained_hamiltonian_layers_leave_the_axis_but_not_far():
     """Batch normalization takes the symmetry away; training leaves the last unit about one percent off the axis."""
     net = revode.load_trained("hamiltonian-74").double()
     image = data.normalize(data.load("sample", "test").images[:1], net.meta["mean"], net.meta["std"]).double()
-    (row,) = trained.measure(net, F.adaptive_avg_pool2d(image, 8), blocks={2: 2})["units"]
+    (row,) = trained.measure(net, F.adaptive_avg_pool2d(image, 8), blocks=[(2, 2)])["units"]
     assert row["dimension"] == 448
     assert 1e-5 < row["off_axis_all"] < 0.1
     assert row["off_axis"] <= row["off_axis_all"] <= row["off_axis_bound"]

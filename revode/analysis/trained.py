@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable
 
 import numpy as np
 from torch import Tensor
@@ -27,7 +27,7 @@ def measure(
     network: Network,
     image: Tensor,
     *,
-    blocks: Mapping[int, int] | None = None,
+    blocks: Iterable[tuple[int, int]] | None = None,
     k: int = 20,
     tol: float | None = None,
     restarts: int = RESTARTS,
@@ -44,7 +44,7 @@ def measure(
     Args:
         network: In evaluation mode, in float32 or float64; ``network.double()`` for 1e-8.
         image: (1, in_channels, H, W), normalised, in the network's type.
-        blocks: Which block of each unit; None: the middle one.
+        blocks: Which blocks, as pairs (unit, block) counted from 0; None: the middle one of each unit.
         k: Number of extreme eigenvalues.
         tol: Their residual relative to the modulus; None as for :func:`revode.analysis.extreme`.
         restarts: Of the solver.
@@ -53,21 +53,22 @@ def measure(
 
     Returns:
         For JSON: "network", "scheme", "h", "normalization", "image" (its shape), "dtype", "tol", "k", "seed", and
-        "units", one dictionary each with "unit", "block", "shape" and "dimension" of the state, "eigenvalues" as
-        pairs (Re, Im), "residuals", "products", "converged", "radius", "off_axis", "numerical_range" ("real", "imag",
-        "norm", "residuals", "products", "converged"), "off_axis_bound" and "off_axis_all". None stands for what did not
-        converge or was not computed.
+        "units", one dictionary for each block with "unit", "block", "shape" and "dimension" of the state,
+        "eigenvalues" as pairs (Re, Im), "residuals", "products", "converged", "radius", "off_axis", "numerical_range"
+        ("real", "imag", "norm", "residuals", "products", "converged"), "off_axis_bound" and "off_axis_all". None
+        stands for what did not converge or was not computed.
 
     Raises:
         ValueError: if the network is in training mode, or a unit has no such block.
+        JacobianError, SpectrumError: as :func:`revode.analysis.extreme`.
         ImageError, ChannelError: as the network itself.
     """
-    chosen = {u: len(s.blocks) // 2 for u, s in enumerate(network.stages)} if blocks is None else dict(blocks)
-    for unit, block in chosen.items():
-        if not (0 <= unit < len(network.stages) and 0 <= block < len(network.stages[unit].blocks)):
-            sizes = [len(stage.blocks) for stage in network.stages]
-            raise ValueError(f"blocks = {chosen} must name blocks of the units, of which there are {sizes}")
-    places = [place for place in states(network, image) if chosen.get(place.unit) == place.block]
+    sizes = [len(stage.blocks) for stage in network.stages]
+    chosen = [(unit, size // 2) for unit, size in enumerate(sizes)] if blocks is None else list(blocks)
+    for unit, block in chosen:
+        if not (0 <= unit < len(sizes) and 0 <= block < sizes[unit]):
+            raise ValueError(f"blocks = {chosen} must be pairs (unit, block) of units that have {sizes} blocks")
+    places = [place for place in states(network, image) if (place.unit, place.block) in chosen]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".* eigenvalues converged", RuntimeWarning)  # the result tells
         units = [_unit(place, k, tol, restarts, seed, dense) for place in places]
