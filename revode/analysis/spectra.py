@@ -21,8 +21,9 @@ is no property of the layer. With a smooth s of positive slope J is similar to a
 and the real parts are of the size of eps.
 
 **Why never the rightmost eigenvalues.** Where all eigenvalues lie on the imaginary axis none is rightmost: ARPACK with
-which="LR" does not converge (a full layer: nothing after 13,000 products; a trained layer near the axis, n = 1,792: 2
-of 6 after 4,700). The largest real part is bounded by :func:`numerical_range` instead. The bound holds for every J, but it is not sharp where J is far from normal.
+which="LR" does not converge (a full layer: nothing after 13,000 products; a trained layer near the axis, n = 1,792:
+2 of 6 after 4,900). The largest real part is bounded by :func:`numerical_range` instead. The bound holds for every J,
+but it is not sharp where J is far from normal.
 
 Sources: Lehoucq, Sorensen and Yang 1998 (ARPACK); Horn and Johnson 1991, chapter 1, for the numerical range; Golub
 and Meurant 2010 for Lanczos and quadrature; Trefethen and Embree 2005, for the computed eigenvalues of Jordan blocks.
