@@ -20,7 +20,7 @@ NOTEBOOKS = sorted((ROOT / "book").glob("*.ipynb"))
 REPOSITORY = yaml.safe_load((ROOT / "_config.yml").read_text("utf-8"))["repository"]
 
 # What Colab has already; whatever else revode depends on, the first cell must install.
-COLAB = {"torch", "torchvision", "numpy", "matplotlib", "ipywidgets", "tqdm", "safetensors"}
+COLAB = {"torch", "torchvision", "numpy", "scipy", "matplotlib", "ipywidgets", "tqdm", "safetensors"}
 
 FIRST_CELL = f"""\
 # In Colab only: install the package (Colab's own torch is kept)
