@@ -67,3 +67,15 @@ class SpectrumError(RevodeError, ValueError):
 
 class DenseSizeError(RevodeError, ValueError):
     """A dense matrix that would not fit the available memory."""
+
+
+class ExponentCountError(RevodeError, ValueError):
+    """A number of Lyapunov exponents that the state does not have."""
+
+
+class NonFiniteStateError(RevodeError, RuntimeError):
+    """A state or a tangent that is no longer finite, at a step that the message names."""
+
+
+class BatchStatisticsError(RevodeError, ValueError):
+    """Inputs that are treated independently are mixed by a normalization in training mode."""
