@@ -13,11 +13,10 @@ from torch import Tensor, nn
 import revode
 from revode import data
 from revode.analysis import lyapunov
+from revode.analysis.drift import Momentum
 from revode.analysis.lyapunov import exponents, flow, inverse_growth, inverse_layers, joined, layers, maximal
 from revode.errors import BatchStatisticsError, ExponentCountError, NonFiniteStateError, NotInvertibleError
 from revode.fields import BranchField
-from revode.schemes import Scheme
-from revode.shear import Shear
 
 from .helpers import ALL, REVERSIBLE, stage
 
@@ -223,23 +222,6 @@ def test_volume_is_kept_by_every_reversible_scheme_of_the_papers(name):
     made = stage(name, channels=2, act=nn.Tanh).double().eval()
     found = exponents(layers(made), joined(made, uniform(-1, 1, 2, 2, 3, 3)))
     assert found.values.sum(axis=1) == pytest.approx(np.zeros(2), abs=1e-12)
-
-
-class Momentum(Scheme):
-    """v <- c v + (1 - c) f(x), x <- x + v."""
-
-    name = "momentum"
-
-    def start(self, x):
-        return x, torch.zeros_like(x)
-
-    def shears(self, block, j):
-        return Shear(1, 0, block[0], 0.1, 0.9), Shear(0, 1, None)
-
-    def finish(self, state, steps):
-        return state[0]
-
-    resume = None
 
 
 def test_the_inverse_follows_the_smallest_exponent():

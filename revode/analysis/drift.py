@@ -1,0 +1,524 @@
+r"""Reversibility drift: what rounding makes of an inverse that is exact in algebra.
+
+A round trip goes forward through the layers and back by the inverse. Each shear commits two rounding errors, one when
+it is applied and one when it is undone, and the inverse of the layers before it carries them back to the input. Let
+a' = c a + s g(b) be shear j, computed with an error delta, and undone with an error eps. With P the derivative of the
+inverse of everything before shear j, at the point of the state where the shear stands, the error of the recovered
+input is to first order
+
+    e = sum_j  P_j (D_j delta_j + eps_j),        D_j: derivative of the inverse of shear j.
+
+The errors are independent, of mean zero, and live in the part that the shear changes; an entry of a has the error
+kappa u \|a\|, with u the unit roundoff (2^-24 in float32) and kappa = 0.42 the root mean square of the relative error
+of rounding to nearest, in units of u. So
+
+    E \|\|e\|\|^2 = kappa^2 u^2 sum_j sum_i ( (P_j D_j)^T (P_j D_j) )_ii a'_i^2 + ( P_j^T P_j )_ii a_i^2.
+
+For a vector w of independent standard normal entries (P^T P)_ii = E (P^T w)_i^2, and P_j^T w is a cotangent that
+starts at the input and is carried forward through the layers by the adjoint of the inverse. One sweep gives the sum
+for every depth: :func:`predicted`, which has no constant to fit. If the inverse grows like exp(mu j) per layer
+(:func:`revode.analysis.lyapunov.inverse_growth`), the error grows like it; without growth it grows like sqrt(2 j).
+In few layers the sum is too large, up to three times: an increment that comes out the same on both ways often gives
+back the very bits it was added to.
+The error of g itself is left out: it is smaller by the step size, and mostly the same on both ways.
+
+Sources: Higham 2002, Accuracy and Stability of Numerical Algorithms, chapters 2 and 3, for rounding errors; Behrmann
+et al. 2021 (arXiv 2006.09347) for the instability of inverses; Maclaurin et al. 2015 (arXiv 1502.03492) and Sander et
+al. 2021 (arXiv 2102.07870) for the momentum rule.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import vjp
+
+from .. import stability
+from ..errors import NotInvertibleError
+from ..fields import AntisymmetricField, BranchField, Field, SymmetricField, choose
+from ..schemes import Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
+from ..shear import Shear, State, increment
+from ..shear import add as applied
+from ..stage import Stage
+from .lyapunov import require_evaluation
+
+#: Root mean square of the relative error of rounding to nearest, in units of the unit roundoff, for a mantissa m with
+#: density 1 / (m ln 2): sqrt(E 1/(3 m^2)).
+KAPPA = math.sqrt(3 / (8 * math.log(2)) / 3)
+
+#: The precisions in which a round trip is made.
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """u, the largest relative error of rounding to nearest: 2^-11, 2^-8, 2^-24, 2^-53 for :data:`DTYPES`."""
+    return torch.finfo(dtype).eps / 2
+
+
+# --- random dense networks --------------------------------------------------------------------------------------
+
+
+class Momentum(Scheme):
+    """v <- c v + (1 - c) f(x);  x <- x + v.
+
+    A block holds f. State: (x, v), v = 0 at the start. Each step shrinks volume by c^d, so the inverse, which divides
+    by c, grows by about 1/c per layer. h has no meaning here.
+
+    Args:
+        c: The momentum, gamma in the paper, 0 < c < 1.
+
+    Raises:
+        ValueError: if c is not between 0 and 1.
+
+    Source: Sander et al. 2021 (arXiv 2102.07870).
+    """
+
+    name = "momentum"
+    order = 1
+    stability_limit = 0.0
+    source = "Sander et al. 2021 (arXiv 2102.07870)"
+
+    def __init__(self, c: float = 0.9):
+        if not 0 < c < 1:
+            raise ValueError(f"c = {c!r} must lie between 0 and 1, for example 0.9; with c = 0 nothing can be undone")
+        super().__init__(1.0)
+        self.c = float(c)
+
+    def __repr__(self) -> str:
+        return f"Momentum(c={self.c:g})"
+
+    def start(self, x: Tensor) -> State:
+        return x, torch.zeros_like(x)
+
+    def shears(self, block: nn.ModuleList, j: int) -> tuple[Shear, ...]:
+        (f,) = block
+        return Shear(1, 0, f, 1 - self.c, self.c), Shear(0, 1, None)
+
+    def finish(self, state: State, steps: int) -> Tensor:
+        return state[0]
+
+    def resume(self, y: Tensor) -> State:
+        raise NotInvertibleError(
+            "the output of a momentum network is x without the velocity, which does not determine the state; "
+            "keep the whole state: Stage.forward_state and Stage.inverse_state"
+        )
+
+
+def _symmetric(width: int) -> Field:
+    return SymmetricField(width, "relu", "none", dense=True)
+
+
+#: Scheme by name: the rule for a step size, the residual function for a width, the parts of the width that it acts on.
+_RANDOM: dict[str, tuple[Callable[[float], Scheme], Callable[[int], Field], int]] = {
+    "hamiltonian": (Hamiltonian, _symmetric, 2),
+    "leapfrog": (Leapfrog, _symmetric, 1),
+    "midpoint": (Midpoint, lambda n: AntisymmetricField(n, "tanh", "none", dense=True), 1),
+    "revnet": (RevNet, lambda n: BranchField(n, None, 1, "relu", "none", activate=False, dense=True), 2),
+    "momentum": (Momentum, lambda n: BranchField(n, None, 1, "tanh", "none", activate=False, dense=True), 1),
+}
+
+
+def random_stage(name: str, depth: int, h: float = 0.1, *, width: int = 64, seed: int = 0) -> Stage:
+    """A network of dense layers with fresh Gaussian weights in each, float64: the setting of the claims on drift.
+
+    Weights are normal with deviation 1/sqrt(fan-in). Hamiltonian K^T relu(K .) and RevNet W2 relu(W1 .) on two halves;
+    midpoint tanh((K - K^T) .) with one Euler step to start; leapfrog K^T relu(K .); momentum W2 tanh(W1 . + b1) + b2
+    with biases of deviation 0.1. All other biases are 0.
+
+    Args:
+        name: "hamiltonian", "leapfrog", "midpoint", "revnet" or "momentum".
+        depth: Number of layers.
+        h: Step size; for momentum its factor c.
+        width: Number of entries of the input.
+        seed: Of the weights.
+
+    Returns:
+        The stage. A shorter depth with the same seed gives the same first layers.
+
+    Raises:
+        ValueError: for an unknown name.
+    """
+    choose("name", name, _RANDOM)
+    scheme, field, parts = _RANDOM[name]
+    generator = torch.Generator().manual_seed(seed)
+    blocks = []
+    for _ in range(depth):
+        blocks.append([field(width // parts).double() for _ in range(scheme.fields)])
+        for p in (p for f in blocks[-1] for p in f.parameters()):
+            std = p.shape[1] ** -0.5 if p.dim() > 1 else 0.1 * (name == "momentum")
+            with torch.no_grad():
+                p.copy_(std * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+    return Stage(scheme(h), blocks)
+
+
+def random_input(batch: int = 16, width: int = 64, seed: int = 0) -> Tensor:
+    """Standard normal inputs (batch, width), float64."""
+    return torch.randn(batch, width, generator=torch.Generator().manual_seed(10_000 + seed), dtype=torch.float64)
+
+
+# --- the round trip -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    r"""Errors of round trips to several depths.
+
+    Attributes:
+        depths: Number of layers of each.
+        error: Relative 2-norm error of the recovered initial state, over all inputs; inf or nan after an overflow.
+        growth: Norm of the state at that depth over that of the initial state.
+    """
+
+    depths: tuple[int, ...]
+    error: tuple[float, ...]
+    growth: tuple[float, ...]
+
+
+@torch.no_grad()
+def round_trip(
+    stage: Stage,
+    x: Tensor,
+    depths: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    *,
+    tf32: bool = False,
+) -> RoundTrip:
+    """Forward through the first layers of a stage and back by the inverse, for several depths.
+
+    The weights and the input are rounded to the dtype first, and all is computed in it; errors are formed in float64.
+    An overflow is no exception: it is in the result as inf or nan.
+
+    Args:
+        stage: A reversible stage, in evaluation mode; it is not changed.
+        x: Input of the stage, (N, C, ...).
+        depths: Numbers of layers; None: all of the stage.
+        dtype: One of :data:`DTYPES`.
+        tf32: Multiply in TF32; float32 on CUDA only.
+
+    Raises:
+        NotInvertibleError: if the scheme is not reversible.
+        BatchStatisticsError: if there is batch normalization in training mode.
+        ValueError: for a depth that the stage has not, another dtype, or TF32 where there is none.
+    """
+    depths = _depths(stage, depths)
+    stage, x = _cast(stage, x, dtype)
+    start = state = stage.scheme.start(x)
+    error, growth = {}, {}
+    with _tf32(tf32, x):
+        for d in range(1, depths[-1] + 1):
+            state = stage.scheme.step(state, stage.blocks[d - 1], d - 1)
+            if d in depths:
+                back = state
+                for j in reversed(range(d)):
+                    back = stage.scheme.inverse(back, stage.blocks[j], j)
+                growth[d] = _norm(state) / _norm(start)
+                error[d] = _norm([a.double() - b.double() for a, b in zip(back, start)]) / _norm(start)
+    return RoundTrip(depths, tuple(error.values()), tuple(growth.values()))
+
+
+@torch.no_grad()
+def predicted(
+    stage: Stage,
+    x: Tensor,
+    depths: Sequence[int] | None = None,
+    dtype: torch.dtype = torch.float32,
+    *,
+    seed: int = 0,
+) -> tuple[float, ...]:
+    """The relative error of a round trip as it follows from the unit roundoff and the growth of the inverse.
+
+    The formula of this module, computed in float64 by one cotangent for each input. It is the root of the expected
+    square to first order in u: where it comes near 1, or a number overflows, it says only that nothing is recovered.
+
+    Args:
+        stage: A reversible stage, in evaluation mode.
+        x: Input of the stage, (N, C, ...).
+        depths: Numbers of layers; None: all of the stage.
+        dtype: The precision of the round trip.
+        seed: Of the cotangents.
+
+    Returns:
+        One number for each depth.
+
+    Raises:
+        NotInvertibleError, BatchStatisticsError, ValueError: as :func:`round_trip`.
+    """
+    depths = _depths(stage, depths)
+    u = unit_roundoff(dtype)
+    stage, x = _cast(stage, x, torch.float64)
+    state = list(stage.scheme.start(x))
+    size = _norm(state)
+    generator = torch.Generator().manual_seed(seed)
+    w = [torch.randn(a.shape, generator=generator, dtype=a.dtype).to(a) for a in state]
+    square, found = torch.zeros((), dtype=torch.float64), []
+    for d in range(1, depths[-1] + 1):
+        for s in stage.scheme.shears(stage.blocks[d - 1], d - 1):
+            t, b = s.target, s.source
+            # c a is rounded on the way forward, and so are the difference and its quotient by c on the way back
+            square += (1 if s.c == 1 else 3) * (w[t] * state[t]).square().sum()
+            v, pull = vjp(lambda b, s=s, a=state[t]: increment(s._replace(source=0), (b, a), {}), state[b])
+            w[b] = w[b] - s.scale / s.c * pull(w[t])[0]
+            w[t] = w[t] / s.c
+            state[t] = applied(s, state[t], v)
+            square += (w[t] * state[t]).square().sum()
+        if d in depths:
+            found.append(KAPPA * u * square.sqrt().item() / size)
+    return tuple(found)
+
+
+def _depths(stage: Stage, depths: Sequence[int] | None) -> tuple[int, ...]:
+    n = len(stage.blocks)
+    depths = (n,) if depths is None else tuple(sorted(set(depths)))
+    if not depths or depths[0] < 1 or depths[-1] > n:
+        raise ValueError(f"depths = {depths} must be numbers of layers, 1 to {n}, the number of blocks of the stage")
+    return depths
+
+
+def _cast(stage: Stage, x: Tensor, dtype: torch.dtype) -> tuple[Stage, Tensor]:
+    """Copies in a dtype."""
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype = {dtype} must be one of: {', '.join(map(str, DTYPES))}")
+    require_evaluation([stage])
+    return copy.deepcopy(stage).to(dtype), x.detach().to(dtype)
+
+
+def _norm(state: Sequence[Tensor]) -> float:
+    """2-norm of all parts together, in float64."""
+    return math.sqrt(sum(a.double().square().sum().item() for a in state))
+
+
+@contextmanager
+def _tf32(wanted: bool, x: Tensor):
+    """Inside, products of float32 matrices and convolutions are rounded to TF32 if wanted, and never otherwise."""
+    if wanted and not (x.is_cuda and x.dtype == torch.float32):
+        raise ValueError(f"tf32 = True needs float32 on a CUDA device, not {x.dtype} on {x.device.type}")
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if wanted else "highest")
+    torch.backends.cudnn.allow_tf32 = wanted
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+# --- gradients ----------------------------------------------------------------------------------------------
+
+
+def gradient_error(
+    stage: Stage, x: Tensor, depths: Sequence[int] | None = None, dtype: torch.dtype = torch.float32, *, seed: int = 0
+) -> list[dict]:
+    """What the drift does to gradients: those of rebuilt activations against stored ones in float64.
+
+    The gradient, with respect to all parameters together, of the output's product with fixed random weights. The
+    float64 reference has the weights and the input rounded to the dtype, so only the computation differs. Beside it
+    stands the error of stored activations in the same dtype: what the drift adds is the difference.
+
+    Args:
+        stage: A reversible stage, in evaluation mode; it is not changed.
+        x: Input of the stage.
+        depths: Numbers of layers; None: all of the stage.
+        dtype: The precision that is examined.
+        seed: Of the output's weights.
+
+    Returns:
+        For each depth a dictionary: "depth", "angle_degrees" between the gradients and "relative", the relative
+        2-norm of their difference; "stored_angle_degrees" and "stored_relative" of stored activations.
+
+    Raises:
+        BatchStatisticsError, ValueError: as :func:`round_trip`; also if the stage has no parameters.
+    """
+    if not any(True for _ in stage.parameters()):
+        raise ValueError("stage has no parameters, so there is no gradient to compare")
+    out = []
+    for d in _depths(stage, depths):
+        short, start = _cast(Stage(stage.scheme, list(stage.blocks)[:d]), x, dtype)
+        exact = _gradient(*_cast(short, start, torch.float64), "stored", seed)
+        row: dict = {"depth": d}
+        for prefix, memory in (("", "reversible"), ("stored_", "stored")):
+            found = _gradient(short, start, memory, seed)
+            row[f"{prefix}angle_degrees"] = angle(found, exact)
+            row[f"{prefix}relative"] = ((found - exact).norm() / exact.norm()).item()
+        out.append(row)
+    return out
+
+
+def _gradient(stage: Stage, x: Tensor, memory: str, seed: int) -> Tensor:
+    """The gradient of <w, output> with respect to all parameters, as one float64 vector."""
+    stage.memory = memory
+    y = stage(x)
+    w = torch.randn(y.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    parameters = list(stage.parameters())
+    grads = torch.autograd.grad(y, parameters, w.to(y), allow_unused=True, materialize_grads=True)
+    return torch.cat([g.flatten().double() for g in grads])
+
+
+def angle(a: Tensor, b: Tensor) -> float:
+    """Angle between two vectors in degrees, accurate for small ones too (Kahan 2006)."""
+    a, b = a / a.norm(), b / b.norm()
+    return math.degrees(2 * math.atan2((a - b).norm().item(), (a + b).norm().item()))
+
+
+# --- the claims -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A number that this package should reproduce.
+
+    Attributes:
+        number: In the project's list of claims; one claim has several rows.
+        quantity: What is measured, in words.
+        expected: The number.
+        measure: Measures it.
+        within: The measured value must lie within this factor of the expected one. Runs on random weights give the
+            order of magnitude only: another generator drew them.
+        relation: "=", or "<" or ">" where expected is a bound.
+    """
+
+    number: int
+    quantity: str
+    expected: float
+    measure: Callable[[], float]
+    within: float = 1.005
+    relation: str = "="
+
+    def holds(self, measured: float) -> bool:
+        """Whether a measured value reproduces the claim; what is not a number exceeds every bound."""
+        if self.relation == "<":
+            return measured < self.expected
+        if self.relation == ">":
+            return not measured <= self.expected
+        if self.expected == 0:
+            return measured == 0
+        return 1 / self.within <= measured / self.expected <= self.within
+
+
+def reproduce(claims: Sequence[Claim] | None = None) -> list[dict]:
+    """Measure the claims: rows of number, quantity, relation, expected, within, measured, holds."""
+    rows = []
+    for claim in CLAIMS if claims is None else claims:
+        row = {n: getattr(claim, n) for n in ("number", "quantity", "relation", "expected", "within")}
+        measured = float(claim.measure())
+        rows.append(row | {"measured": measured, "holds": claim.holds(measured)})
+    return rows
+
+
+@cache
+def _trips(name: str, h: float, depths: tuple[int, ...], dtype: torch.dtype = torch.float32) -> RoundTrip:
+    return round_trip(random_stage(name, depths[-1], h), random_input(), depths, dtype)
+
+
+def _claim_euler(h_omega: float) -> float:
+    return float(np.linalg.norm(stability.trajectory("euler", "centre", h_omega, 100)[-1]))
+
+
+def _claim_window(sign: int) -> float:
+    """The end of the window of alpha * beta in which no root of the linear RevNet exceeds 1."""
+    products = np.arange(-6, 2.001, 1 / 64)
+    stable = products[np.abs(stability.coupling_roots(products, 1.0)).max(axis=-1) <= 1 + 1e-7]
+    return float(stable.max() if sign > 0 else stable.min())
+
+
+def _claim_spectrum(kind: str, activation: str, width: int = 64) -> float:
+    r"""Largest \|Re lambda\| over largest \|lambda\| of the right-hand side of the equation."""
+    generator = torch.Generator().manual_seed(0)
+
+    def field(make: type[Field], n: int) -> Field:
+        made = make(n, activation, "none", dense=True).double()
+        made.weight.data = torch.randn(n, n, generator=generator, dtype=torch.float64) / n**0.5
+        return made
+
+    if kind == "hamiltonian":
+        f, g = field(SymmetricField, width // 2), field(SymmetricField, width // 2)
+        y = torch.randn(1, width, generator=generator, dtype=torch.float64)
+
+        def rate(x: Tensor) -> Tensor:
+            y, z = x.chunk(2, dim=1)
+            return torch.cat([f(z), -g(y)], dim=1)
+    else:
+        rate = field(AntisymmetricField, width)
+        y = torch.randn(1, width, generator=generator, dtype=torch.float64)
+    lam = stability.jacobian_eigenvalues(rate, y)
+    return float(np.abs(lam.real).max() / np.abs(lam).max())
+
+
+def _claims() -> tuple[Claim, ...]:
+    rows = [
+        Claim(
+            1, "linear RevNet, αβ = 1: growth per layer forward", 2.618, lambda: abs(stability.coupling_roots(1, 1)[0])
+        ),
+        Claim(1, "… and backward", 1 / 0.382, lambda: 1 / abs(stability.coupling_roots(1, 1)[1])),
+        Claim(1, "… lower end of the stable window of αβ", -4.0, lambda: _claim_window(-1)),
+        Claim(1, "… upper end", 0.0, lambda: _claim_window(1)),
+        Claim(2, "Euler, 100 layers, growth at hω = 0.1", 1.64, lambda: _claim_euler(0.1)),
+        Claim(2, "… at hω = 0.5", 7.0e4, lambda: _claim_euler(0.5), 1.01),
+        Claim(3, "midpoint root modulus at 0.5i", 1.0, lambda: stability.growth("midpoint", 0.5j)),
+        Claim(3, "… at 1.1i", 1.558, lambda: stability.growth("midpoint", 1.1j)),
+        Claim(3, "… at −0.1", 1.105, lambda: stability.growth("midpoint", -0.1)),
+        Claim(4, "leapfrog root modulus at hω = 1.9", 1.0, lambda: stability.growth("leapfrog", 1.9j)),
+        Claim(4, "… at hω = 2.1", 1.877, lambda: stability.growth("leapfrog", 2.1j)),
+    ]
+    for kind in ("hamiltonian", "midpoint"):
+        for activation, bound in (("tanh", 1e-14), ("relu", 1e-7)):
+            rows.append(
+                Claim(
+                    5,
+                    f"{kind}, {activation}: largest |Re λ| / largest |λ|",
+                    bound,
+                    lambda kind=kind, activation=activation: _claim_spectrum(kind, activation),
+                    relation="<",
+                )
+            )
+
+    def drift(number, name, h, depths, expected, dtype=torch.float32, what="error"):
+        for i, (d, value) in enumerate(zip(depths, expected)):
+            bound = math.isinf(value) or value == 1.0
+            rows.append(
+                Claim(
+                    number,
+                    f"{name}, {'c' if name == 'momentum' else 'h'} = {h}, {d} layers, {str(dtype)[6:]}: {what}",
+                    1.0 if bound else value,
+                    lambda i=i: getattr(_trips(name, h, depths, dtype), what)[i],
+                    10.0 if what == "error" else 2.0,
+                    ">" if bound else "=",
+                )
+            )
+
+    deep = (10, 100, 1000)
+    for name, expected in (
+        ("hamiltonian", (8e-8, 4e-7, 5e-5)),
+        ("midpoint", (6e-8, 4e-7, 2e-5)),
+        ("revnet", (6e-8, 4e-7, 4e-5)),
+    ):
+        drift(6, name, 0.1, deep, expected)
+    drift(6, "hamiltonian", 0.1, deep, (1.04, 1.3, 12.0), what="growth")
+    for name, expected in (("hamiltonian", (5e-2, math.inf)), ("revnet", (3e-2, math.inf)), ("midpoint", (8e-5, 1.0))):
+        drift(7, name, 0.5, (100, 1000), expected)
+    single = (15, 50, 100)
+    drift(8, "momentum", 0.9, (100,), (2.6e-10,), torch.float64)
+    rows.append(
+        Claim(
+            8,
+            "momentum, c = 0.9, 100 layers: error in float32 / in float64",
+            0.17 / 2.6e-10,
+            lambda: (
+                _trips("momentum", 0.9, single).error[-1] / _trips("momentum", 0.9, (100,), torch.float64).error[-1]
+            ),
+            10.0,
+        )
+    )
+    drift(23, "momentum", 0.9, single, (8e-7, 2e-4, 0.17))
+    return tuple(rows)
+
+
+#: Claims 1 to 8 and 23, in rows of one number each; :func:`reproduce` measures them.
+CLAIMS: tuple[Claim, ...] = _claims()
