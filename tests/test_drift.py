@@ -102,10 +102,12 @@ def test_an_overflow_is_reported_and_raises_nothing():
 
 def linear(name: str, depth: int) -> revode.Stage:
     """A random network with the identity as activation."""
-    made = random_stage(name, depth, 0.7 if name == "momentum" else 0.4, width=4, seed=5)
+    made = random_stage(name, depth, 0.5 if name == "momentum" else 0.4, width=4, seed=5)
     for f in made.modules():
         if isinstance(f, revode.fields.Field):
             f.activation = "identity"
+    if name == "momentum":  # large velocities, so that the roundings of c v count
+        made.load_state_dict({k: p * (1.5 if p.dim() > 1 else 100.0) for k, p in made.state_dict().items()})
     return made
 
 
@@ -134,7 +136,7 @@ def test_prediction_is_the_sum_of_carried_errors(name):
         state = [p.detach() for p in forward([s], tuple(state))]
         square += carried(s.target, state[s.target])
     wanted = drift.KAPPA * 2.0**-24 * square**0.5 / size
-    assert predicted(made, x.expand(4000, 4))[0] == pytest.approx(wanted, rel=0.05)
+    assert predicted(made, x.expand(20_000, 4))[0] == pytest.approx(wanted, rel=0.03)
 
 
 @pytest.mark.parametrize(
