@@ -243,26 +243,28 @@ class Scale:
     """The scale of a stage, chosen from data; the door between floating and fixed point.
 
     Attributes:
-        bits: Binary digits after the point; None until it is chosen.
+        bits: Binary digits after the point of each part of the state; None until they are chosen. The parts differ:
+            a velocity is smaller than a position.
         verify: Keep a checksum of every increment, and compare it when the increment is computed again.
     """
 
-    bits: int | None = None
+    bits: tuple[int, ...] | None = None
     verify: bool = False
 
-    def choose(self, peak: float) -> None:
-        """The finest scale that leaves ``HEADROOM`` bits free above this value.
+    def choose(self, peaks: Sequence[float]) -> None:
+        """The finest scale that leaves ``HEADROOM`` bits free above these values, one for each part.
 
         Raises:
-            NonFiniteIncrementError: if the value is not finite.
+            NonFiniteIncrementError: if a value is not finite.
         """
-        if not math.isfinite(peak):
-            raise NonFiniteIncrementError(f"the state has a largest modulus of {peak}, for which there is no scale")
-        self.bits = 31 - HEADROOM - (math.frexp(peak)[1] if peak else 0)
+        for peak in peaks:
+            if not math.isfinite(peak):
+                raise NonFiniteIncrementError(f"the state has a largest modulus of {peak}, for which there is no scale")
+        self.bits = tuple(31 - HEADROOM - (math.frexp(peak)[1] if peak else 0) for peak in peaks)
 
     def enter(self, state: Sequence[Tensor]) -> tuple[FixedPoint, ...]:
         """The parts of a state in fixed point."""
-        return tuple(FixedPoint.of(x, self.bits, self.verify) for x in state)
+        return tuple(FixedPoint.of(x, bits, self.verify) for x, bits in zip(state, self.bits, strict=True))
 
     def leave(self, parts: Sequence[FixedPoint]) -> tuple[Tensor, ...]:
         """The parts in floating point; where they came near the end of the range, the next call has a coarser scale.
@@ -271,14 +273,17 @@ class Scale:
             FixedPointRangeError: if entries have left the range: exactly reversible still, but without meaning.
         """
         if wrapped := sum(p.wrapped for p in parts):
+            ends = ", ".join(f"{RANGE * 2.0**-p.bits:.3g}" for p in parts)
             raise FixedPointRangeError(
-                f"{wrapped} entries left the range of 32-bit fixed point ({RANGE * 2.0**-self.bits:.3g} at the present "
-                "scale) and were taken modulo 2^32: reversible, but meaningless; choose the scale anew "
+                f"{wrapped} entries left the range of 32-bit fixed point ({ends} for the parts of the state at the "
+                "present scale) and were taken modulo 2^32: reversible, but meaningless; choose the scale anew "
                 "(Stage.calibrate), lower the step size h, or use arithmetic='float'"
             )
-        peak = max(p.peak for p in parts)
-        if peak >= TIGHT:
-            self.choose(peak * 2.0**-self.bits)
+        tight = [p.peak >= TIGHT for p in parts]
+        if any(tight):
+            new = Scale()
+            new.choose([p.peak * 2.0**-p.bits for p in parts])
+            self.bits = tuple(b if coarser else p.bits for b, p, coarser in zip(new.bits, parts, tight, strict=True))
         return tuple(p.value() for p in parts)
 
 

@@ -194,14 +194,14 @@ class Stage(nn.Module):
         """The output (N, C, ...) of a final state in fixed point."""
         return self.scheme.finish(tuple(p.decode() for p in state), len(self.blocks))
 
-    def calibrate(self, x: Tensor, **kwargs) -> int:
+    def calibrate(self, x: Tensor, **kwargs) -> tuple[int, ...]:
         """Choose the scale of exact arithmetic: the finest that leaves 4 bits above the largest value over the depth.
 
         The values are those of a run in floating point on the input x (N, C, ...); running statistics and random
         generators are left alone. Called by itself before the first use; the scale is kept in ``state_dict``.
 
         Returns:
-            The number of binary digits after the point.
+            The number of binary digits after the point, for each part of the state.
 
         Raises:
             NonFiniteIncrementError: if x is not finite.
@@ -211,16 +211,17 @@ class Stage(nn.Module):
 
     @torch.no_grad()
     def _calibrate(self, state: State, kwargs: dict) -> None:
-        start = peak = max(p.abs().amax().item() if p.numel() else 0.0 for p in state)
-        parts = list(state)
+        largest = lambda p: p.abs().amax().item() if p.numel() else 0.0  # noqa: E731
+        parts, peaks = list(state), [largest(p) for p in state]
+        start = max(peaks)
         with Modules(self.blocks).replayed(), Generators(parts[0].device)():
             for s in self.shears():
                 parts[s.target] = primitive.add(s, parts[s.target], primitive.increment(s, parts, kwargs))
-                peak = max(peak, parts[s.target].abs().amax().item() if peak else start)
-                if not peak <= LARGEST_GROWTH * start:  # unstable: every scale will be passed, sooner or later
-                    peak = start
+                peaks[s.target] = max(peaks[s.target], largest(parts[s.target]))
+                if not peaks[s.target] <= LARGEST_GROWTH * start:  # unstable: sooner or later it passes every scale
+                    peaks = [start for _ in parts]
                     break
-        self.scale.choose(peak)
+        self.scale.choose(peaks)
 
     @contextmanager
     def _located(self) -> Iterator[None]:
@@ -242,7 +243,7 @@ class Stage(nn.Module):
     def _load_from_state_dict(self, state_dict, prefix, *args):
         # A network may change its arithmetic between saving and loading, so the scale may be there or not.
         bits = state_dict.pop(prefix + BITS, None)
-        self.scale.bits = None if bits is None else int(bits)
+        self.scale.bits = None if bits is None else tuple(bits.tolist())
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:

@@ -92,6 +92,23 @@ def test_what_is_exact_in_binary_comes_back_exactly():
     assert round_trip(made, torch.tensor([[1.0, 2.0]])).error == (0.0,)
 
 
+@pytest.mark.parametrize("name", ["hamiltonian", "midpoint", "leapfrog", "revnet", "momentum"])
+def test_exact_arithmetic_has_no_drift_and_no_coarser_forward(name):
+    h, x = (0.9 if name == "momentum" else 0.1), drift.random_input()
+    for depth in (10, 100) if name == "momentum" else (10, 100, 1000):
+        stage = drift.random_stage(name, depth, h)
+        assert drift.round_trip(stage, x, arithmetic="exact").error == (0.0,)
+        assert drift.round_trip(stage, x).error[0] > 0
+        assert drift.forward_error(stage, x, arithmetic="exact") < 4 * drift.forward_error(stage, x)
+
+
+def test_forward_error_is_that_of_the_precision():
+    stage, x = drift.random_stage("hamiltonian", 10), drift.random_input()
+    errors = {d: drift.forward_error(stage, x, d) / drift.unit_roundoff(d) for d in drift.DTYPES[1:3]}
+    assert all(0.3 < e < 30 for e in errors.values())
+    assert drift.forward_error(stage, x, torch.float64) == 0
+
+
 def test_an_overflow_is_reported_and_raises_nothing():
     made, x = random_stage("revnet", 60, 1.0), random_input()
     found = round_trip(made, x, (5, 60), torch.float16)

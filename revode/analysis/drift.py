@@ -33,7 +33,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -44,10 +44,11 @@ from torch.func import vjp
 from .. import stability
 from ..errors import NotInvertibleError
 from ..fields import AntisymmetricField, BranchField, Field, SymmetricField, choose
+from ..fixed_point import FixedPoint
 from ..schemes import Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
 from ..shear import Shear, State, increment
 from ..shear import add as applied
-from ..stage import Stage
+from ..stage import ARITHMETIC, Stage
 from .lyapunov import require_evaluation
 
 #: Root mean square of the relative error of rounding to nearest, in units of the unit roundoff, for a mantissa m with
@@ -189,6 +190,7 @@ def round_trip(
     depths: Sequence[int] | None = None,
     dtype: torch.dtype = torch.float32,
     *,
+    arithmetic: str = "float",
     tf32: bool = False,
 ) -> RoundTrip:
     """Forward through the first layers of a stage and back by the inverse, for several depths.
@@ -201,6 +203,8 @@ def round_trip(
         x: Input of the stage, (N, C, ...).
         depths: Numbers of layers; None: all of the stage.
         dtype: One of :data:`DTYPES`.
+        arithmetic: "exact" holds the state in 32-bit fixed point (:mod:`revode.fixed_point`): the error is that of the
+            recovered whole numbers, and what left the range is not looked at.
         tf32: Multiply in TF32; float32 on CUDA only.
 
     Raises:
@@ -210,7 +214,8 @@ def round_trip(
     """
     depths = _depths(stage, depths)
     stage, x = _cast(stage, x, dtype)
-    start = state = stage.scheme.start(x)
+    choose("arithmetic", arithmetic, ARITHMETIC)
+    start = state = stage.encode(x) if arithmetic == "exact" else stage.scheme.start(x)
     error, growth = {}, {}
     with _tf32(tf32, x):
         for d in range(1, depths[-1] + 1):
@@ -220,7 +225,7 @@ def round_trip(
                 for j in reversed(range(d)):
                     back = stage.scheme.inverse(back, stage.blocks[j], j)
                 growth[d] = _norm(state) / _norm(start)
-                error[d] = _norm([a.double() - b.double() for a, b in zip(back, start)]) / _norm(start)
+                error[d] = _norm([_wide(a) - _wide(b) for a, b in zip(back, start)]) / _norm(start)
     return RoundTrip(depths, tuple(error.values()), tuple(growth.values()))
 
 
@@ -290,9 +295,14 @@ def _cast(stage: Stage, x: Tensor, dtype: torch.dtype) -> tuple[Stage, Tensor]:
     return copy.deepcopy(stage).to(dtype), x.detach().to(dtype)
 
 
-def _norm(state: Sequence[Tensor]) -> float:
+def _wide(a: Tensor | FixedPoint) -> Tensor:
+    """A part of the state in float64, which holds the 32 digits of fixed point."""
+    return replace(a, dtype=torch.float64).decode() if isinstance(a, FixedPoint) else a.double()
+
+
+def _norm(state: State) -> float:
     """2-norm of all parts together, in float64."""
-    return math.sqrt(sum(a.double().square().sum().item() for a in state))
+    return math.sqrt(sum(_wide(a).square().sum().item() for a in state))
 
 
 @contextmanager
@@ -308,6 +318,27 @@ def _tf32(wanted: bool, x: Tensor):
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@torch.no_grad()
+def forward_error(stage: Stage, x: Tensor, dtype: torch.dtype = torch.float32, *, arithmetic: str = "float") -> float:
+    """Relative 2-norm error of the final state against the same stage in float64, which rounds 2^29 times finer.
+
+    Args:
+        stage: A reversible stage, in evaluation mode; it is not changed.
+        x: Input of the stage, (N, C, ...).
+        dtype: The precision that is examined; the weights and the input of both are rounded to it.
+        arithmetic: "float", or "exact" for a state in fixed point.
+
+    Raises:
+        NotInvertibleError, BatchStatisticsError, ValueError: as :func:`round_trip`.
+    """
+    choose("arithmetic", arithmetic, ARITHMETIC)
+    stage, x = _cast(stage, x, dtype)
+    wide, start = _cast(stage, x, torch.float64)
+    truth = wide.forward_state(wide.scheme.start(start))
+    found = stage.forward_state(stage.encode(x) if arithmetic == "exact" else stage.scheme.start(x))
+    return _norm([_wide(a) - b for a, b in zip(found, truth)]) / _norm(truth)
 
 
 # --- gradients ----------------------------------------------------------------------------------------------
