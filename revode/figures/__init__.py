@@ -23,7 +23,7 @@ from .drawing import (
     styled,
     table,
 )
-from .drift import error_over_depth
+from .drift import claims, error_over_depth
 from .dynamics import (
     depth_is_time,
     hero,
@@ -117,4 +117,5 @@ __all__ = [
     "time_over_depth",
     "exact_cost",
     "error_over_depth",
+    "claims",
 ]

@@ -26,9 +26,17 @@ COLORS = {
     "hamiltonian": "#00745a",
     "leapfrog": "#9a3f7e",
     "revnet": "#8a6a00",
+    "momentum": "#5b4bb0",
 }
 INK, SOFT, LINE = "#1d2733", "#5a6572", "#c9d0d8"
-LABELS = {"euler": "Euler", "midpoint": "midpoint", "hamiltonian": "Verlet", "leapfrog": "leapfrog", "revnet": "RevNet"}
+LABELS = {
+    "euler": "Euler",
+    "midpoint": "midpoint",
+    "hamiltonian": "Verlet",
+    "leapfrog": "leapfrog",
+    "revnet": "RevNet",
+    "momentum": "momentum",
+}
 #: A second cue beside colour.
 DASHES = {
     "euler": (0, (6, 2)),
@@ -36,6 +44,7 @@ DASHES = {
     "hamiltonian": "-",
     "leapfrog": (0, (7, 2, 1.5, 2)),
     "revnet": (0, (1, 1)),
+    "momentum": (0, (4, 1.5, 1, 1.5)),
 }
 
 _THEME = {INK: "currentColor", SOFT: f"var(--rv-soft, {SOFT})", LINE: f"var(--rv-line, {LINE})"}
