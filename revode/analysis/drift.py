@@ -44,11 +44,12 @@ from .. import stability
 from ..errors import NotInvertibleError
 from ..fields import AntisymmetricField, BranchField, Field, SymmetricField, choose
 from ..fixed_point import FixedPoint, Scale
+from ..networks import Network
 from ..schemes import Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
 from ..shear import Shear, State, increment
 from ..shear import add as applied
 from ..stage import ARITHMETIC, Stage
-from .lyapunov import require_evaluation
+from .lyapunov import first_input, require_evaluation
 
 #: Root mean square of the relative error of rounding to nearest, in units of the unit roundoff, for a mantissa m with
 #: density 1 / (m ln 2): sqrt(E 1/(3 m^2)).
@@ -345,6 +346,31 @@ def _tf32(wanted: bool, x: Tensor):
     finally:
         torch.set_float32_matmul_precision(before[0])
         torch.backends.cudnn.allow_tf32 = before[1]
+
+
+@torch.no_grad()
+def of_network(network: Network, images: Tensor, dtype: torch.dtype = torch.float32) -> list[dict]:
+    """The drift of every unit of a network, on the states that images have there, and what was predicted.
+
+    Args:
+        network: A network of a reversible scheme, in evaluation mode.
+        images: Normalised images (N, C, H, W).
+        dtype: The precision of the round trips.
+
+    Returns:
+        For each unit a dictionary: "unit" from 0, "layers", "drift", "predicted" and "growth" of the state.
+
+    Raises:
+        NotInvertibleError, BatchStatisticsError, ValueError: as :func:`round_trip`.
+    """
+    rows, y = [], first_input(network, images).to(images)
+    for unit, stage in enumerate(network.stages):
+        trip, (guess,) = round_trip(stage, y, dtype=dtype), predicted(stage, y, dtype=dtype)
+        rows.append({"unit": unit, "layers": trip.depths[0], "drift": trip.error[0], "predicted": guess})
+        rows[-1]["growth"] = trip.growth[0]
+        if unit < len(network.transitions):
+            y = network.transitions[unit](stage(y))
+    return rows
 
 
 @torch.no_grad()
