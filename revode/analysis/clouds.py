@@ -26,8 +26,8 @@ from .maps import Place, states, whole
 from .spectra import Jacobian, eigenvalues, off_axis, singular_values
 from .trained import measure
 
-#: Largest dimension of which all eigenvalues are computed: about a minute each.
-LIMIT = 4096
+#: Largest dimension of which all eigenvalues are computed: some seconds each.
+LIMIT = 2048
 #: A real part of more than this share of the largest modulus counts as off the axis; a defective 0 scatters by less.
 AXIS = 1e-6
 #: Numbers of a cloud that are kept.
