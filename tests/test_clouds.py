@@ -33,6 +33,8 @@ def test_thinned_keeps_the_outline_and_at_most_so_many():
     assert points.imag.min() >= 0
     assert max(np.abs(lam - v).min() for v in points) < 1e-3  # each is an eigenvalue, rounded
     assert spectra.off_axis(points) == pytest.approx(spectra.off_axis(lam), rel=1e-3)
+    dense = clouds.thinned(1j + np.linspace(-1e-9, 1, 4001), 4)  # of each cell the one farthest from the axis
+    assert 1.0 in dense["re"]
     gap = 3 / 10  # no eigenvalue is far from all that are kept
     assert max(np.abs(points - v).min() for v in lam[lam.imag >= 0]) < gap
 
@@ -52,12 +54,13 @@ def test_cloud_is_what_the_dense_matrix_says(normalization, capsys):
     place = next(p for p in maps.states(network, image(4)) if (p.unit, p.block) == (2, 1))
     f, x = place.field()
     lam = np.linalg.eigvals(Jacobian(f, x).dense().numpy())
+    place.stage.scheme.h = 2.5 / np.abs(lam).max()  # beyond the limit of 2, so that the growth depends on h
     found = clouds.cloud(place)
     assert found["dimension"] == len(lam) == 224
     assert found["shape"] == [1, 224, 1, 1]
     assert found["radius"] == pytest.approx(np.abs(lam).max())
     assert found["off_axis"] == pytest.approx(spectra.off_axis(lam), abs=1e-7)
-    assert found["growth"] == pytest.approx(stability.growth("leapfrog", network.h * lam).max(), abs=1e-6)
+    assert found["growth"] == pytest.approx(stability.growth("leapfrog", 2.5j), rel=1e-6)
     assert found["critical_h"] == pytest.approx(2 / np.abs(lam).max())
 
 
