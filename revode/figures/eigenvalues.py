@@ -10,7 +10,7 @@ import numpy as np
 from .drawing import COLORS, DASHES, INK, LABELS, LINE, SOFT, Drawing, Table, axes, beside, line, show, styled, table
 
 #: A cloud narrower than this share of its height is drawn as a line: the real axis is not magnified beyond it.
-LEAST = 0.9e-3
+LEAST = 0.95e-3
 
 #: What the keys of a spectra result stand for, in their order.
 STATES = {"none": "equations as printed", "fresh": "before training", "trained": "after training"}
@@ -26,20 +26,21 @@ def eigenvalue_clouds(record: dict) -> Drawing:
     scheme, clouds = record["settings"]["scheme"], record["final"]["clouds"]
     pairs = list(zip(clouds["fresh"], clouds["trained"]))
     # one magnification for all units, a round number that uses the width of the panel
-    far = max(row["off_axis"] * row["radius"] / max(a["radius"], b["radius"]) for a, b in pairs for row in (a, b))
-    magnify = _round_down(0.9 / max(far, LEAST))
+    magnify = _round_down(0.95 / max(LEAST, *(row["off_axis"] for pair in pairs for row in pair)))
     panels = []
     for before, after in pairs:
-        reach = 1.08 * max(before["radius"], after["radius"])
-        figure, ax = axes(1, 1, (2.5, 3.0))
+        figure, ax = axes(1, 1, (2.5, 2.7))
         ax.axhline(0, color=LINE, linewidth=0.8, zorder=0)
         ax.axvline(0, color=LINE, linewidth=0.8, zorder=0)
-        for row, color, size, mark in ((before, SOFT, 5, "_"), (after, COLORS[scheme], 3.2, "o")):
-            re, im = np.array(row["re"]), np.array(row["im"])
-            ax.plot(np.r_[re, re], np.r_[im, -im], mark, color=color, markersize=size, markeredgewidth=0.7)
-        ax.set(title=f"unit {after['unit'] + 1}", xlabel="Re λ", ylabel="Im λ", ylim=(-reach, reach))
-        ax.set(xlim=(-reach / magnify, reach / magnify))
-        ax.locator_params(axis="x", nbins=4)
+        for row, color, half, width in (
+            (before, SOFT, 0.04 / magnify, 0.6),
+            (after, COLORS[scheme], 0.004 / magnify, 2.0),
+        ):
+            re, im = (np.array(row[part]) / (row["radius"] or 1) for part in ("re", "im"))
+            _marks(ax, np.r_[re, re], np.r_[im, -im], half, color, width)
+        ax.set(title=f"unit {after['unit'] + 1}", xlabel="Re λ / max |λ|", ylabel="Im λ / max |λ|")
+        ax.set(xlim=(-1.05 / magnify, 1.05 / magnify), ylim=(-1.05, 1.05))
+        ax.locator_params(axis="both", nbins=4)
         ax.set_box_aspect(1)
         panels.append(
             show(
@@ -53,8 +54,15 @@ def eigenvalue_clouds(record: dict) -> Drawing:
     return beside(
         *panels,
         caption=f"{record['settings']['model']}, the middle layer of each unit at one test image (halved to {sizes}). "
-        f"Grey dashes: before training. Coloured dots: after. {scale}.",
+        f"Grey dashes: before training. Coloured dots: after; each divided by its largest |λ|. {scale}.",
     )
+
+
+def _marks(ax, x, y, half: float, color: str, width: float) -> None:
+    """Dashes of a half length, or dots, as one path: as markers a thousand of them would make the page heavy."""
+    ends = np.stack([x - half, x + half, np.full_like(x, np.nan)], axis=1).ravel()
+    (drawn,) = ax.plot(ends, np.repeat(y, 3), "-", color=color, linewidth=width, solid_capstyle="round")
+    drawn.get_path().should_simplify = False
 
 
 def _round_down(x: float) -> float:
