@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import revode
 from revode import cli, data, results, stability
 from revode.analysis import clouds, maps, spectra
 from revode.analysis.spectra import Jacobian
 from revode.errors import SpectrumError
+from revode.networks import FIELDS
 
 D = torch.float64
 
@@ -81,6 +83,22 @@ def test_growth_is_that_of_the_step():
     assert 0 < found["share"] < 1
 
 
+@pytest.mark.parametrize(
+    ("name", "first_norm", "on_axis"),
+    [("midpoint", True, True), ("leapfrog", True, True), ("hamiltonian", False, True), ("hamiltonian", True, False)],
+)
+def test_positive_gains_keep_the_axis_unless_two_different_ones_lie_between_the_halves(name, first_norm, on_axis):
+    torch.manual_seed(0)
+    scheme = revode.SCHEMES[name](1.0)
+    block = [FIELDS[name](4, activation="tanh", first_norm=first_norm).double().eval() for _ in range(scheme.fields)]
+    for m in (m for f in block for m in f.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(m.weight, 0.1, 3)
+        nn.init.normal_(m.bias)
+    x = torch.randn(1, 4 if name == "midpoint" else 8, 5, 5, dtype=D)
+    off = spectra.off_axis(spectra.eigenvalues(Jacobian(maps.field(scheme, block), x)))
+    assert (off < 1e-9) if on_axis else (off > 1e-3)
+
+
 def test_clouds_take_each_unit_at_the_largest_image_within_the_limit():
     network = revode.build("resnet-32", seed=0).eval().double()
     rows = clouds.clouds(network, image(16), limit=300)
@@ -121,6 +139,7 @@ def test_the_command_writes_a_result_file_of_three_networks(tmp_path, monkeypatc
     # positive gains keep the imaginary axis, trained gains of either sign need not
     assert max(r["off_axis"] for key in ("none", "fresh") for r in final["clouds"][key]) < 1e-6
     assert all(r["off_axis"] <= r["off_axis_bound"] for r in final["extremes"])
-    assert final["h"]["trained"] == 1.0
+    assert final["h"]["trained"] == final["h"]["fresh"] == 1.0
+    assert final["h"]["none"] < 0.5  # of the stable one
     assert cli.main([*argv[:-1], "2"]) == 2
     assert "image = 2 must be 0 to 1" in capsys.readouterr().err
