@@ -76,6 +76,7 @@ def test_usage_errors(argv, capsys):
         (["train", "tiny", "--data", "sample", "--subset", "999"], "n must be at most 260"),
         (["train", "tiny", "--data-root", "/nowhere"], "REVODE_DATA"),
         (["export", "/nowhere", "a"], "/nowhere/result.json cannot be read"),
+        (["spectra", "resnet-33"], "there are no trained weights 'resnet-33'"),
         (["results", "/nowhere.json"], "/nowhere.json cannot be read"),
     ],
 )

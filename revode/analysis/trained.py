@@ -2,8 +2,11 @@
 
 The theory of the antisymmetric and Hamiltonian layers is about the printed equations. With batch normalization
 between K and K^T, as in the released code and in trained networks, the Jacobian of the residual function becomes
-K^T diag(s') G2 K G1, where G1 and G2 are the gains of the normalizations: it is no longer symmetric, and its gains
-may be negative. So imaginary eigenvalues are promised no more, and what they are has to be measured.
+K^T diag(s') G2 K G1, where G1 and G2 are the gains of the normalizations: it is no longer symmetric. With gains of
+any sign nothing is promised. With positive ones midpoint layers, diag(s') G2 (K - K^T) G1, keep imaginary eigenvalues,
+and so do leapfrog layers, whose one function has the eigenvalues of a symmetric matrix. Hamiltonian layers do not:
+-lambda^2 belongs to a product of two such functions, A G1 B G1', with A and B symmetric, and the gains between them
+take the eigenvalues off the axis unless they are all equal. What they are has to be measured.
 """
 
 from __future__ import annotations

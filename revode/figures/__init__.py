@@ -37,6 +37,15 @@ from .dynamics import (
     step_size_overview,
     three_fates,
 )
+from .eigenvalues import (
+    STATES,
+    distance_from_axis,
+    eigenvalue_clouds,
+    norm_of_map,
+    off_axis_by_layer,
+    shares,
+    unit_circle,
+)
 from .memory import (
     GIB,
     MIB,
@@ -118,4 +127,11 @@ __all__ = [
     "exact_cost",
     "error_over_depth",
     "claims",
+    "STATES",
+    "eigenvalue_clouds",
+    "distance_from_axis",
+    "off_axis_by_layer",
+    "shares",
+    "unit_circle",
+    "norm_of_map",
 ]
