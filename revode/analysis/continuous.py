@@ -116,6 +116,7 @@ class VanDerPol(nn.Module):
         self.mu = mu
 
     def forward(self, y: Tensor) -> Tensor:
+        """The rate of change of states (N, 2)."""
         q, p = y.unbind(1)
         return torch.stack([p, self.mu * (1 - q**2) * p - q], dim=1)
 

@@ -45,7 +45,7 @@ def symbol(kernel: Tensor, size: Size) -> Tensor:
     """The symbols S(theta) of a convolution on a periodic grid.
 
     Args:
-        kernel: (C_out, C_in, 3, 3), finite; the convolution is that of :class:`revode.fields.Convolution`.
+        kernel: (C_out, C_in, 3, 3), finite; the convolution is that of ``revode.fields.Convolution``.
         size: Pixels, H = W or (H, W).
 
     Returns:

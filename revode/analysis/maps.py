@@ -113,7 +113,7 @@ def whole(stages: Stage | Iterable[nn.Module]) -> Map:
         stages: A stage, or modules in their order, for example ``network.stages[0], network.transitions[0], ...``.
 
     Returns:
-        The function (N, C, ...) to (N, C', ...). It need not be square: singular values exist all the same.
+        The function (N, C, ...) to (N, C', ...). It need not be square; singular values exist all the same.
     """
     stages = [stages] if isinstance(stages, Stage) else list(stages)
 

@@ -220,7 +220,7 @@ def eigenvalues(J: Jacobian) -> NDArray[np.complex128]:
 
 
 def off_axis(eigenvalues: ArrayLike) -> float:
-    """max |Re lambda| / max |lambda|: how far eigenvalues are from the imaginary axis, 0 if on it, at most 1."""
+    r"""max \|Re lambda\| / max \|lambda\|: how far eigenvalues are from the imaginary axis, 0 if on it, at most 1."""
     lam = np.asarray(eigenvalues)
     radius = np.abs(lam).max(initial=0.0)
     return float(np.abs(lam.real).max() / radius) if radius else 0.0
@@ -231,12 +231,12 @@ def off_axis(eigenvalues: ArrayLike) -> float:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """Some eigenvalues, or singular values.
+    r"""Some eigenvalues, or singular values.
 
     Attributes:
         values: The k numbers, the largest first; fewer where the solver did not converge.
         vectors: Their vectors, the columns of an array (n, k), of norm 1; for singular values the right ones.
-        residuals: What each was found to miss, of shape (k,): ||J v - lambda v|| / |lambda| by a fresh product; for
+        residuals: What each was found to miss, of shape (k,): \|\|J v - lambda v\|\| / \|lambda\| by a fresh product; for
             singular values ||J^T J v - s^2 v|| / s^2.
         products: Products with J and J^T that the solver took; those of the residuals do not count.
         converged: Whether all k were found to the tolerance.

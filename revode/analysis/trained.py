@@ -37,9 +37,9 @@ def measure(
     seed: int = 0,
     dense: int = DENSE,
 ) -> dict:
-    """Extreme eigenvalues and numerical range of the fields of a network, at the state that an image has there.
+    r"""Extreme eigenvalues and numerical range of the fields of a network, at the state that an image has there.
 
-    By Arnoldi on the plain products: no symmetry is assumed. ``off_axis`` is a lower bound of max |Re lambda| / rho
+    By Arnoldi on the plain products: no symmetry is assumed. ``off_axis`` is a lower bound of max \|Re lambda\| / rho
     over the whole spectrum, since it looks at the extreme eigenvalues alone; ``off_axis_bound`` is an upper one, since
     the numerical range holds all eigenvalues. Where the dimension is at most ``dense``, ``off_axis_all`` is the value
     itself, from the dense matrix.

@@ -1,6 +1,6 @@
 """Static figures of the book: matplotlib drawings that follow the page's light or dark theme, and tables.
 
-Make one with :func:`axes`, hand it to :func:`show`; :mod:`revode.figures.drawing` tells how it becomes part of a page.
+Make one with :func:`axes`, hand it to :func:`show`; ``revode.figures.drawing`` tells how it becomes part of a page.
 """
 
 from .drawing import (

@@ -33,12 +33,12 @@ def _percent(value: float) -> str:
 
 
 def in_protocol(record: dict) -> bool:
-    """Whether a training result is one of :data:`PROTOCOL`, whatever its network and seed."""
+    """Whether a training result is one of ``PROTOCOL``, whatever its network and seed."""
     return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
 
 
 def planned_results() -> list[tuple[str, int, dict | None]]:
-    """The runs of :data:`PLANNED`: network, seed, and the bundled result if there is one, a finished one first."""
+    """The runs of ``PLANNED``: network, seed, and the bundled result if there is one, a finished one first."""
     there: dict[tuple[str, int], dict] = {}
     for record in filter(in_protocol, results.everything("training")):
         key = record["settings"]["model"], record["seed"]
@@ -117,7 +117,7 @@ def _log(folder: str | Path) -> list[dict]:
 
 
 def protocol(model: str = "hamiltonian-74") -> Table:
-    """The paper's recipe beside the shortened one of :data:`PROTOCOL`.
+    """The paper's recipe beside the shortened one of ``PROTOCOL``.
 
     Args:
         model: Name in :data:`revode.models.MODELS`.
@@ -160,7 +160,7 @@ def protocol(model: str = "hamiltonian-74") -> Table:
 
 
 def planned_runs() -> Table:
-    """Each run of :data:`PLANNED` with its status, and any other training result there is."""
+    """Each run of ``PLANNED`` with its status, and any other training result there is."""
     runs = planned_results()
     of_plan = [record["name"] for *_, record in runs if record]
     rows = [_run_row(model, seed, record) for model, seed, record in runs]
