@@ -236,8 +236,8 @@ class Spectrum:
     Attributes:
         values: The k numbers, the largest first; fewer where the solver did not converge.
         vectors: Their vectors, the columns of an array (n, k), of norm 1; for singular values the right ones.
-        residuals: What each was found to miss, of shape (k,): \|\|J v - lambda v\|\| / \|lambda\| by a fresh product; for
-            singular values ||J^T J v - s^2 v|| / s^2.
+        residuals: What each was found to miss, of shape (k,): \|\|J v - lambda v\|\| / \|lambda\| by a fresh product;
+            for singular values \|\|J^T J v - s^2 v\|\| / s^2.
         products: Products with J and J^T that the solver took; those of the residuals do not count.
         converged: Whether all k were found to the tolerance.
     """
