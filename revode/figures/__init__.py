@@ -63,6 +63,17 @@ from .training import (
     training_curves,
     training_time,
 )
+from .unstable import (
+    claims,
+    claims_table,
+    coupling_window,
+    damping_measured,
+    damping_roots,
+    design_choices,
+    gradient_ways,
+    growth_and_error,
+    splits,
+)
 
 __all__ = [
     "COLORS",
@@ -117,4 +128,13 @@ __all__ = [
     "time_over_depth",
     "exact_cost",
     "error_over_depth",
+    "claims",
+    "claims_table",
+    "coupling_window",
+    "damping_measured",
+    "damping_roots",
+    "design_choices",
+    "gradient_ways",
+    "growth_and_error",
+    "splits",
 ]
