@@ -65,7 +65,6 @@ from .training import (
 )
 from .unstable import (
     claims,
-    claims_table,
     coupling_window,
     damping_measured,
     damping_roots,
@@ -129,7 +128,6 @@ __all__ = [
     "exact_cost",
     "error_over_depth",
     "claims",
-    "claims_table",
     "coupling_window",
     "damping_measured",
     "damping_roots",

@@ -53,31 +53,35 @@ def coupling_window(reach: float = 3.0, rates: Sequence[float] = (1.5, 2.618, 5.
     )
 
 
-def claims(numbers: Sequence[int], caption: str) -> Table:
-    """Measure claims and set the numbers beside the expected ones.
+def claims(numbers: Sequence[int], caption: str, record: Mapping | None = None) -> Table:
+    """Claims, with the measured numbers beside the expected ones; a value that is not finite is an overflow.
 
     Args:
         numbers: Which claims of :data:`revode.analysis.drift.CLAIMS`.
         caption: What the table shows.
+        record: The result file of ``revode claims``; None measures here.
 
     Raises:
         ValueError: if there is no claim of a number.
     """
     if missing := set(numbers) - {c.number for c in CLAIMS}:
         raise ValueError(f"numbers = {list(numbers)}: there is no claim {sorted(missing)}")
-    return claims_table(reproduce([c for c in CLAIMS if c.number in numbers]), caption)
-
-
-def claims_table(rows: Sequence[Mapping], caption: str) -> Table:
-    """Rows of :func:`revode.analysis.drift.reproduce` as a table; a value that is not finite is an overflow."""
+    rows = reproduce([c for c in CLAIMS if c.number in numbers]) if record is None else record["final"]["claims"]
     cells = []
     for row in rows:
-        bound = row["relation"] != "="
-        expected = f"{row['relation']} {row['expected']:.4g}" if bound else f"{row['expected']:.4g}"
-        measured = f"{row['measured']:.4g}" if math.isfinite(row["measured"]) else "overflow"
-        factor = "bound" if bound else f"{row['within']:g}"
-        verdict = "yes" if row["holds"] else "NO"
-        cells.append((f"{row['number']}: {row['quantity']}", expected, measured, factor, verdict))
+        if row["number"] in numbers:
+            bound, measured = row["relation"] != "=", row["measured"]
+            expected = f"{row['relation']} {row['expected']:.4g}" if bound else f"{row['expected']:.4g}"
+            finite = measured is not None and math.isfinite(measured)
+            cells.append(
+                (
+                    f"{row['number']}: {row['quantity']}",
+                    expected,
+                    f"{measured:.4g}" if finite else "overflow",
+                    "bound" if bound else f"{row['within']:g}",
+                    "yes" if row["holds"] else "NO",
+                )
+            )
     return table(("claim", "expected", "measured", "within a factor", "reproduced"), cells, caption)
 
 
@@ -137,7 +141,7 @@ def design_choices(rows: Mapping[str, Mapping], caption: str) -> Table:
         "choice": "choice",
         "largest |Re λ| / |λ|": "off_axis",
         "largest |λ|": "radius",
-        "largest root |r|": "root",
+        "largest root |r|": lambda row: f"{row['root']:.4f}",
         "growth of the norm": "growth",
         "error of the way back": "error",
     }
@@ -149,10 +153,10 @@ def damping_measured(rows: Sequence[Mapping], caption: str) -> Table:
     columns = {
         "γ": "gamma",
         "Euler: largest stable h": "euler_step",
-        "|r|": "euler_root",
+        "|r|": lambda row: f"{row['euler_root']:.4f}",
         "growth": "euler_growth",
         "midpoint: largest stable h": "midpoint_step",
-        "|r| ": "midpoint_root",
+        "|r| ": lambda row: f"{row['midpoint_root']:.4f}",
         "growth ": "midpoint_growth",
     }
     return _table(columns, rows, caption)
@@ -202,7 +206,7 @@ def gradient_ways(rows: Sequence[Mapping], caption: str) -> Table:
     """Rows of :func:`revode.analysis.continuous.compare` as a table."""
     columns = {
         "way to the gradient": "way",
-        "loss": lambda row: f"{row['loss']:.9f}",
+        "loss": lambda row: f"{row['loss']:.12f}",
         "kept for the backward pass, bytes": "saved_bytes",
         "time / stored": lambda row: f"{row['ratio']:.1f}",
     }
