@@ -203,11 +203,10 @@ def splits(rows: Sequence[Mapping], caption: str) -> Table:
 
 
 def gradient_ways(rows: Sequence[Mapping], caption: str) -> Table:
-    """Rows of :func:`revode.analysis.continuous.compare` as a table."""
+    """Losses and kept bytes of :func:`revode.analysis.continuous.compare`; its times need a quiet machine."""
     columns = {
         "way to the gradient": "way",
         "loss": lambda row: f"{row['loss']:.12f}",
         "kept for the backward pass, bytes": "saved_bytes",
-        "time / stored": lambda row: f"{row['ratio']:.1f}",
     }
     return _table(columns, rows, caption)
