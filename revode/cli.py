@@ -14,6 +14,7 @@ from .errors import RevodeError
 #: Subcommand: module (with ``add_arguments`` and ``main``) and one line of help. Loaded when it is asked for.
 COMMANDS = {
     "check": ("check", "show on this device that inverse, gradients, memory and recomputation are as promised"),
+    "claims": ("analysis.claims", "measure the numbers of papers and calculations that this package reproduces"),
     "models": ("models", "list the papers' networks with their parameter counts"),
     "data": ("data", "download or verify a data set"),
     "train": ("train", "train a network by the papers' schedule, resumable"),

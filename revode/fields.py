@@ -47,6 +47,12 @@ class Convolution:
         # The adjoint of a convolution is the convolution with the flipped kernel, channels exchanged.
         return weight - weight.flip(2, 3).transpose(0, 1)
 
+    @staticmethod
+    def identity(weight: Tensor) -> Tensor:
+        return torch.eye(len(weight), dtype=weight.dtype, device=weight.device)[:, :, None, None] * F.pad(
+            weight.new_ones(1, 1), (1, 1, 1, 1)
+        )
+
 
 class Dense:
     """K x for vectors (N, C): a matrix (C_out, C_in)."""
@@ -69,6 +75,10 @@ class Dense:
     @staticmethod
     def antisymmetric(weight: Tensor) -> Tensor:
         return weight - weight.T
+
+    @staticmethod
+    def identity(weight: Tensor) -> Tensor:
+        return torch.eye(len(weight), dtype=weight.dtype, device=weight.device)
 
 
 def init_kernel(weight: Tensor, taps: int, generator: torch.Generator | None = None) -> None:
@@ -206,21 +216,150 @@ class AntisymmetricField(_SquareField):
 
     No released code shows where the authors normalized here; "batch" follows their Hamiltonian network.
 
-    Args and shapes: as :class:`SymmetricField`.
+    Args:
+        channels: Number of channels C.
+        activation: Name of s.
+        normalization: "none" or "batch", as for :class:`SymmetricField`.
+        first_norm: Normalize before K.
+        dense: K is a matrix on (N, C) instead of a convolution on (N, C, H, W).
+        damping: gamma >= 0: K - K^T - gamma I in the place of K - K^T. No eigenvalue then has a positive real part,
+            so Euler has stable steps (h |lambda|^2 <= -2 Re lambda), and midpoint has none: one of its roots is larger
+            than 1 for every real part. Haber and Ruthotto write half of this matrix.
 
-    Source: Chang et al. 2018 (arXiv 1709.03698), midpoint network.
+    Shapes: (N, C, H, W) to the same; (N, C) to the same if dense.
+
+    Raises:
+        ValueError: if damping is negative or not finite.
+
+    Source: Chang et al. 2018 (arXiv 1709.03698), midpoint network; Haber and Ruthotto 2017 (arXiv 1705.03341) for
+    the damping, with Euler.
     """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+        *,
+        damping: float = 0.0,
+    ):
+        if not 0 <= damping < math.inf:
+            raise ValueError(f"damping = {damping!r} must be 0 or a positive number; a negative one makes states grow")
+        super().__init__(channels, activation, normalization, first_norm, dense)
+        self.damping = float(damping)
+
+    def _kernel(self) -> Tensor:
+        k = self.operator.antisymmetric(self.weight)
+        return k - self.damping * self.operator.identity(self.weight) if self.damping else k
+
+    def forward(self, y: Tensor) -> Tensor:
+        """f(y)."""
+        return self._s(self.norm2(self.operator.apply(self.norm1(y), self._kernel(), self.bias)))
+
+    def linear(self, x: Tensor) -> Tensor:
+        return self.operator.apply(x, self._kernel())
+
+    def linear_adjoint(self, x: Tensor) -> Tensor:
+        return -self.linear(x) - 2 * self.damping * x
+
+
+class OneLayerField(_SquareField):
+    r"""f(y) = s(K y + b), one layer; with transposed=True g(y) = s(K^T y + b). With batch normalization s(BN(K BN(y))).
+
+    The derivative diag(s') K has any eigenvalues, and in Y' = f(Z), Z' = -g(Y) with kernels of their own those of the
+    pair are +-sqrt(-mu), mu an eigenvalue of D1 K1 D2 K2: any complex numbers. If g has the transposed kernel *of f*,
+    which :meth:`pair` makes, mu is an eigenvalue of a product of two symmetric positive semidefinite matrices,
+    D1 and K D2 K^T: mu >= 0, so the eigenvalues are imaginary, with \|lambda\| <= \|\|K\|\|. The step is
+    symplectic for the two-layer form only, where f and g are gradients.
+
+    Args:
+        channels: Number of channels C.
+        activation: Name of s.
+        normalization: "none" or "batch", as for :class:`SymmetricField`. With "batch" nothing is promised.
+        first_norm: Normalize before K.
+        dense: K is a matrix on (N, C) instead of a convolution on (N, C, H, W).
+        transposed: K^T in the place of K.
+
+    Shapes: (N, C, H, W) to the same; (N, C) to the same if dense.
+
+    Source: Haber and Ruthotto 2017 (arXiv 1705.03341), Hamiltonian network, with one kernel for both functions.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+        *,
+        transposed: bool = False,
+    ):
+        super().__init__(channels, activation, normalization, first_norm, dense)
+        self.transposed = transposed
+
+    @classmethod
+    def pair(cls, channels: int, *args, **kwargs) -> tuple[OneLayerField, OneLayerField]:
+        """f and g of a Hamiltonian block that share one kernel; arguments as for the class, without transposed."""
+        f, g = cls(channels, *args, **kwargs), cls(channels, *args, **kwargs, transposed=True)
+        g.weight = f.weight
+        return f, g
+
+    def forward(self, y: Tensor) -> Tensor:
+        """f(y)."""
+        y = self.linear(self.norm1(y))
+        if self.bias is not None:
+            y = y + self.bias.reshape(-1, *[1] * (y.dim() - 2))
+        return self._s(self.norm2(y))
+
+    def linear(self, x: Tensor) -> Tensor:
+        return (self.operator.adjoint if self.transposed else self.operator.apply)(x, self.weight)
+
+    def linear_adjoint(self, x: Tensor) -> Tensor:
+        return (self.operator.apply if self.transposed else self.operator.adjoint)(x, self.weight)
+
+
+class DoubleAntisymmetricField(_SquareField):
+    r"""f(y) = (L - L^T) K^T s(K y + b): two layers with the eigenvalues that the midpoint scheme needs.
+
+    Two layers K^T s(K y + b) alone (:class:`SymmetricField`) have the derivative P = K^T diag(s') K, symmetric and
+    positive semidefinite: real eigenvalues, with either sign of which one of midpoint's roots is larger than 1 at
+    every step size. With S = L - L^T before it the derivative is S P. It has the eigenvalues of P^1/2 S P^1/2, which is
+    antisymmetric, and 0: all are imaginary, at most \|\|S\|\| \|\|K\|\|^2 in modulus.
+
+    Args and shapes: as :class:`SymmetricField`. ``weight`` is the kernel of K, ``weight2`` that of L.
+
+    Source: derived here. It is y' = S grad H(y) with a learned antisymmetric S; for a fixed S Galimberti et al. 2023
+    (arXiv 2105.13205).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        activation: str = "relu",
+        normalization: str = "batch",
+        first_norm: bool = True,
+        dense: bool = False,
+    ):
+        super().__init__(channels, activation, normalization, first_norm, dense)
+        self.weight2 = nn.Parameter(self.operator.kernel(channels, channels))
+        self.reset_parameters()
 
     def forward(self, y: Tensor) -> Tensor:
         """f(y)."""
         k = self.operator
-        return self._s(self.norm2(k.apply(self.norm1(y), k.antisymmetric(self.weight), self.bias)))
+        y = k.adjoint(self._s(self.norm2(k.apply(self.norm1(y), self.weight, self.bias))), self.weight)
+        return k.apply(y, k.antisymmetric(self.weight2))
 
     def linear(self, x: Tensor) -> Tensor:
-        return self.operator.apply(x, self.operator.antisymmetric(self.weight))
+        k = self.operator
+        return k.apply(k.adjoint(k.apply(x, self.weight), self.weight), k.antisymmetric(self.weight2))
 
     def linear_adjoint(self, x: Tensor) -> Tensor:
-        return -self.linear(x)
+        k = self.operator
+        return k.adjoint(k.apply(-k.apply(x, k.antisymmetric(self.weight2)), self.weight), self.weight)
 
 
 class BranchField(Field):

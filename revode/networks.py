@@ -395,6 +395,8 @@ def _undisturbed(wanted: bool):
 def _check_units(rule: Scheme, units: Sequence[int], widths: Sequence[int]) -> None:
     if rule.name not in FIELDS:
         raise ValueError(f"scheme = {rule.name!r} must be one of: {', '.join(FIELDS)}")
+    if getattr(rule, "split", "channels") != "channels":
+        raise ValueError(f"split = {rule.split!r} must be 'channels' in a network; build a Stage for other halves")
     if not units or len(units) != len(widths):
         raise ValueError(f"units = {units} and widths = {widths} must be of one length, 1 or more units")
     for name, values in (("units", units), ("widths", widths)):

@@ -1,7 +1,8 @@
 r"""The functions whose Jacobians are of interest: the field of a scheme, its step, a row of steps, a whole stage.
 
 Each is a function of one tensor (1, C, H, W), the joined state: the parts of the scheme's state side by side in the
-channels, which for the Hamiltonian scheme and RevNet is the layout of the network itself.
+channels, which for the Hamiltonian scheme and RevNet is the layout of the network itself (unless its halves are the
+colours of a checkerboard: these stand one after the other in the channels too).
 
 =============  =====================  ===================================  ===============================
 scheme         joined state           field                                step
@@ -53,7 +54,7 @@ def split(scheme: Scheme, x: Tensor, j: int) -> State:
 
 
 def _parts(scheme: Scheme) -> int:
-    return len(scheme.start(torch.empty(1, 2, 1, 1)))
+    return len(scheme.start(torch.empty(1, 2, 1, 2)))
 
 
 def _newest_first(scheme: Scheme, state: State, j: int) -> State:

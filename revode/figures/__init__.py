@@ -23,7 +23,7 @@ from .drawing import (
     styled,
     table,
 )
-from .drift import claims, error_over_depth
+from .drift import error_over_depth
 from .dynamics import (
     depth_is_time,
     hero,
@@ -71,6 +71,16 @@ from .training import (
     protocol,
     training_curves,
     training_time,
+)
+from .unstable import (
+    claims,
+    coupling_window,
+    damping_measured,
+    damping_roots,
+    design_choices,
+    gradient_ways,
+    growth_and_error,
+    splits,
 )
 
 __all__ = [
@@ -126,7 +136,6 @@ __all__ = [
     "time_over_depth",
     "exact_cost",
     "error_over_depth",
-    "claims",
     "STATES",
     "eigenvalue_clouds",
     "distance_from_axis",
@@ -134,4 +143,12 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "claims",
+    "coupling_window",
+    "damping_measured",
+    "damping_roots",
+    "design_choices",
+    "gradient_ways",
+    "growth_and_error",
+    "splits",
 ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .drawing import COLORS, LABELS, SOFT, Drawing, Table, axes, line, show, styled, table
+from .drawing import COLORS, LABELS, SOFT, Drawing, axes, line, show, styled
 
 #: Colour and dashes of each arithmetic, those of a scheme.
 _ARITHMETIC = {"float16": "revnet", "bfloat16": "leapfrog", "float32": "euler", "float64": "midpoint",
@@ -67,23 +67,3 @@ def error_over_depth(
 
 def _superscript(n: int) -> str:
     return str(n).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-
-
-def claims(rows: Sequence[dict]) -> Table:
-    """Expected and measured values of claims, from :func:`revode.analysis.drift.reproduce`."""
-
-    def number(v: float) -> str:
-        if not np.isfinite(v):
-            return "overflow"
-        return f"{v:.3g}".replace("-", "−") if 1e-2 <= abs(v) < 1e5 or v == 0 else f"{v:.1e}".replace("-", "−")
-
-    signs = {"=": "", "<": "< ", ">": "> "}
-    return table(
-        ("claim", "quantity", "expected", "measured", "reproduced"),
-        [
-            (r["number"], r["quantity"].replace("torch.", ""), signs[r["relation"]] + number(r["expected"]),
-             number(r["measured"]), "yes" if r["holds"] else "no")
-            for r in rows
-        ],
-        "Numbers of the project's list of claims, on random weights: the order of magnitude is what can be expected.",
-    )  # fmt: skip

@@ -1,6 +1,6 @@
 """One short file per scheme; each is a rule that turns residual functions into shears."""
 
-from ._base import Scheme
+from ._base import Halves, Scheme
 from .euler import Euler
 from .hamiltonian import Hamiltonian
 from .leapfrog import Leapfrog
@@ -10,4 +10,4 @@ from .revnet import RevNet
 #: Every scheme by its name.
 SCHEMES: dict[str, type[Scheme]] = {s.name: s for s in (Hamiltonian, Midpoint, Leapfrog, RevNet, Euler)}
 
-__all__ = ["SCHEMES", "Euler", "Hamiltonian", "Leapfrog", "Midpoint", "RevNet", "Scheme"]
+__all__ = ["SCHEMES", "Euler", "Halves", "Hamiltonian", "Leapfrog", "Midpoint", "RevNet", "Scheme"]

@@ -6,10 +6,11 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from .. import shear as primitive
-from ..errors import ChannelError, StepSizeError
+from ..errors import ChannelError, ImageError, StepSizeError
 from ..shear import Shear, State, layout
 
 
@@ -100,3 +101,65 @@ def halves(x: Tensor) -> State:
             "number must be even; pad with a zero channel or choose an even width"
         )
     return tuple(part.contiguous(memory_format=layout(x)) for part in x.chunk(2, dim=1))
+
+
+def colours(x: Tensor) -> State:
+    """The pixels of the two colours of a checkerboard, each packed into half the width: (N, C, H, W/2).
+
+    The first part has the pixels (i, j) with i + j even. Each row keeps the order of its pixels, so that neighbours in
+    a packed row are two pixels apart in the image.
+
+    Raises:
+        ImageError: if x is not (N, C, H, W) with an even width.
+    """
+    if x.dim() != 4 or x.shape[3] % 2:
+        raise ImageError(
+            f"x has shape {tuple(x.shape)}: split='checkerboard' needs images (N, C, H, W) of even width W; pad a "
+            "column, or use split='channels'"
+        )
+    return tuple(part.contiguous(memory_format=layout(x)) for part in _swapped(*x.unflatten(3, (-1, 2)).unbind(4)))
+
+
+def images(state: State) -> Tensor:
+    """The images (N, C, H, W) of two packed colours; the inverse of :func:`colours`."""
+    x = torch.stack(_swapped(*state), dim=4).flatten(3)
+    return x.contiguous(memory_format=layout(state[0]))
+
+
+def _swapped(a: Tensor, b: Tensor) -> State:
+    """Exchanges two tensors in every second row."""
+    odd = torch.arange(a.shape[2], device=a.device)[:, None] % 2 == 1
+    return torch.where(odd, b, a), torch.where(odd, a, b)
+
+
+class Halves(Scheme):
+    """Base of the schemes whose state is the input in two halves, so that the output determines it.
+
+    Args:
+        h: Step size, finite.
+        split: Which halves. "channels": (N, C/2, ...) each, the first and the second half of the channels.
+            "checkerboard": (N, C, H, W/2) each, the pixels of either colour of a checkerboard.
+
+    Raises:
+        ValueError: for an unknown split.
+
+    Source: channels as in Chang et al. 2018 and Gomez et al. 2017; the checkerboard is that of Dinh et al. 2017
+    (arXiv 1605.08803), there as a mask, here packed.
+    """
+
+    SPLITS: ClassVar = ("channels", "checkerboard")
+
+    def __init__(self, h: float = 1.0, split: str = "channels"):
+        super().__init__(h)
+        if split not in self.SPLITS:
+            raise ValueError(f"split = {split!r} must be one of {self.SPLITS}")
+        self.split = split
+
+    def start(self, x: Tensor) -> State:
+        return halves(x) if self.split == "channels" else colours(x)
+
+    def finish(self, state: State, steps: int) -> Tensor:
+        return torch.cat(state, dim=1) if self.split == "channels" else images(state)
+
+    def resume(self, y: Tensor) -> State:
+        return self.start(y)

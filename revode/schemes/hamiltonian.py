@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..shear import Shear, State
-from ._base import Scheme, halves
+from ._base import Halves
 
 
-class Hamiltonian(Scheme):
+class Hamiltonian(Halves):
     r"""Y += h K1^T s(K1 Z + b1);  Z -= h K2^T s(K2 Y + b2).
 
     The Verlet discretisation of Y' = f(Z), Z' = -g(Y), where Z is updated with the new Y. A block holds the two
-    functions f = K1^T s(K1 . + b1) and g = K2^T s(K2 . + b2). State: the halves (Y, Z) of the channels.
+    functions f = K1^T s(K1 . + b1) and g = K2^T s(K2 . + b2). State: the halves (Y, Z)
+    of the channels, or with split="checkerboard" of the pixels (:class:`revode.schemes.Halves`).
 
     Order 1 if Y and Z are read at the same time. Order 2 if they are read staggered, Z half a step behind Y: begin
     with half a step of Z (:meth:`half_kick`). Stable for h * omega <= 2.
@@ -28,18 +28,9 @@ class Hamiltonian(Scheme):
     stability_limit = 2.0
     source = "Chang et al. 2018 (arXiv 1709.03698), two-layer Hamiltonian network with Verlet"
 
-    def start(self, x: Tensor) -> State:
-        return halves(x)
-
     def shears(self, block: nn.ModuleList, j: int) -> tuple[Shear, ...]:
         f, g = block
         return Shear(0, 1, f, self.h), Shear(1, 0, g, -self.h)
-
-    def finish(self, state: State, steps: int) -> Tensor:
-        return torch.cat(state, dim=1)
-
-    def resume(self, y: Tensor) -> State:
-        return halves(y)
 
     def half_kick(self, state: State, block: nn.ModuleList, sign: float = 1.0) -> State:
         """Z -= sign * (h/2) g(Y): moves Z by half a step, from collocated to staggered times (sign -1: back)."""
