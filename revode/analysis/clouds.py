@@ -73,7 +73,7 @@ def cloud(place: Place) -> dict:
 
     Returns:
         "unit", "block", "shape" and "dimension" of the state; "radius", "off_axis" and "share", the part of the
-        eigenvalues that is off the axis by more than :data:`AXIS`; "growth", the largest root of the scheme on them
+        eigenvalues that is off the axis by more than ``AXIS``; "growth", the largest root of the scheme on them
         at the network's step size, and "critical_h", where it would leave 1 if all were imaginary (None for Euler);
         "re" and "im", see :func:`thinned`.
     """
