@@ -17,6 +17,7 @@ COMMANDS = {
     "models": ("models", "list the papers' networks with their parameter counts"),
     "data": ("data", "download or verify a data set"),
     "train": ("train", "train a network by the papers' schedule, resumable"),
+    "lyapunov": ("analysis.lyapunov", "measure Lyapunov exponents of a trained network"),
     "results": ("results", "list the bundled results, or result files"),
     "export": ("weights", "put result and float16 weights of a finished run into the package's data folder"),
 }

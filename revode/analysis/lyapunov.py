@@ -23,10 +23,13 @@ Modern Physics 57, 617), section V, for the QR form; Ott 2002, Chaos in Dynamica
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,7 +38,7 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.modules.batchnorm import _NormBase
 
-from .. import data
+from .. import data, results
 from ..errors import BatchStatisticsError, ExponentCountError, NonFiniteStateError
 from ..models import build
 from ..networks import Network
@@ -148,6 +151,7 @@ def exponents(
         raise ValueError(f"dt = {dt!r} must be a finite number > 0, the time of one step")
     require_evaluation(s for s in steps if isinstance(s, nn.Module))
     _require_finite(x, "the initial state")
+    _load_jvp()
     generator = torch.Generator().manual_seed(seed)
     v, _ = _orthonormal(torch.randn(k, *x.shape, generator=generator, dtype=torch.float64).to(x))
     for _ in range(align):
@@ -178,6 +182,14 @@ def maximal(steps: Step | Iterable[Step], x: Tensor, **options) -> Lyapunov:
     Args and errors: as for :func:`exponents`.
     """
     return exponents(steps, x, 1, **options)
+
+
+@cache
+def _load_jvp() -> None:
+    """The first jvp of a process makes torch load TorchScript, which warns that it is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
+        jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
 def _carried(step: Step, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -384,6 +396,7 @@ def measure(
     seed: int = 0,
     settle: int = 100,
     device: str = "cpu",
+    report: Callable[[dict], None] = lambda run: None,
 ) -> dict:
     """Exponents of the first unit's whole state, of trained weights and of fresh ones, for several step sizes.
 
@@ -402,12 +415,15 @@ def measure(
         seed: Of the fresh weights and of the tangents.
         settle: Number of training images whose statistics settle the fresh network.
         device: Where to compute; it must have float64.
+        report: Called with each run when it is done.
 
     Returns:
-        A dictionary for JSON: the settings, and under "runs" for each weights and h four results, each with mean over
+        A dictionary for JSON: the settings; under "runs" for each weights and h four results, each with mean over
         the inputs and standard error of the exponents, and of their curves over depth (depth, k): "leading", the k
         largest of the aligned tangents; "random", the growth of one random change; "inverse" and "inverse_random",
-        the same of the inverse map, k = 1. Rounding errors are random changes, carried by the inverse.
+        the same of the inverse map, k = 1 (rounding errors are random changes, carried by the inverse); and under
+        "alignment" what 0, 1, 2, 4, ... to 4 align passes make of the k exponents, for the trained weights at their
+        own step size and the first (up to two) images.
 
     Raises:
         CheckpointError: if there are no such weights.
@@ -421,19 +437,24 @@ def measure(
     start = trained.settings | {"seed": seed}
     settled = build(**start)
     settle_statistics(settled, data.normalize(train.images[:settle], mean, std))
-    runs = []
+    runs, alignment = [], []
     for weights, network in {"trained": trained, "initial": build(**start), "initial, settled": settled}.items():
         network = network.to(device, torch.float64).eval()
         stage = network.stages[0]
         state = joined(stage, first_input(network, x))
+        if network is trained:
+            for passes in (0, *(2**i for i in range((4 * align).bit_length()))):
+                found = exponents(layers(stage), state[:2], k, align=passes, seed=seed)
+                alignment.append({"passes": passes, "mean": found.mean.tolist()})
         for stage.h in h:
-            results = {
+            found = {
                 "leading": exponents(layers(stage), state, k, align=align, seed=seed),
                 "random": maximal(layers(stage), state, seed=seed),
                 "inverse": inverse_growth(stage, state, align=align, seed=seed),
                 "inverse_random": inverse_growth(stage, state, seed=seed),
             }
-            runs.append({"weights": weights, "h": stage.h} | {key: _numbers(e) for key, e in results.items()})
+            runs.append({"weights": weights, "h": stage.h} | {key: _numbers(e) for key, e in found.items()})
+            report(runs[-1])
     return {
         "network": name,
         "dataset": dataset,
@@ -446,6 +467,7 @@ def measure(
         "dimension": state[0].numel(),
         "trained_h": start["h"],
         "runs": runs,
+        "alignment": alignment,
     }
 
 
@@ -461,20 +483,54 @@ def _numbers(e: Lyapunov) -> dict:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m revode.analysis.lyapunov``: print what :func:`measure` returns."""
-    about = measure.__doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m revode.analysis.lyapunov", description=about)
-    parser.add_argument("name", nargs="?", default="hamiltonian-74", help="bundled weights")
-    parser.add_argument("--images", type=int, default=2, help="number of test images")
-    parser.add_argument("-k", type=int, default=8, help="number of leading exponents")
-    parser.add_argument("--steps", type=float, nargs="+", default=[0.5, 1.0], dest="h", help="step sizes")
-    parser.add_argument("--align", type=int, default=4, help="passes that align the tangents")
-    parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    print(json.dumps(measure(**vars(parser.parse_args(arguments))), indent=1))
+# --- the command --------------------------------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    main()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``revode lyapunov``."""
+    parser.add_argument("network", help="name of bundled weights, for example hamiltonian-74")
+    parser.add_argument("--images", type=int, default=32, metavar="N", help="test images (default: 32)")
+    parser.add_argument("-k", type=int, default=8, metavar="K", help="leading exponents (default: 8)")
+    parser.add_argument(
+        "--h", type=float, nargs="+", default=[0.25, 0.5, 1.0, 2.0], help="step sizes (default: 0.25 0.5 1 2)"
+    )
+    parser.add_argument(
+        "--align", type=int, default=4, metavar="N", help="passes that align the tangents (default: 4); cost grows so"
+    )
+    parser.add_argument("--data", choices=list(data.SPLITS), default="cifar10", help="image set (default: cifar10)")
+    parser.add_argument("--seed", type=int, default=0, help="of fresh weights and tangents (default: 0)")
+    parser.add_argument("--device", default="cpu", help="it must have float64 (default: cpu)")
+    parser.add_argument("--out", metavar="FILE", help="result file (default: runs/lyapunov-NETWORK.json)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """``revode lyapunov``: prints a line for each run, and writes the result file."""
+    out = Path(args.out or Path("runs") / f"lyapunov-{args.network}.json")
+    began, evidence = time.perf_counter(), results.evidence(args.device)
+    print(f"{'weights':18s} {'h':>5s} {'leading':>17s} {'random':>17s} {'inverse':>17s}  growth per layer", flush=True)
+    settings = {"images": args.images, "k": args.k, "h": args.h, "align": args.align, "seed": args.seed}
+    found = measure(args.network, **settings, dataset=args.data, device=args.device, report=_print)
+    final = {key: found.pop(key) for key in ("runs", "alignment")}
+    record = {
+        "name": out.stem,
+        "kind": "lyapunov",
+        "status": "finished",
+        "settings": found | {"h": args.h, "dtype": "float64", "device": args.device},
+        "seed": args.seed,
+        "wall_seconds": time.perf_counter() - began,
+        "evidence": evidence,
+        "curve": [],
+        "final": final,
+    }
+    results.write(out, record)
+    print(f"result in {out}, {record['wall_seconds']:.0f} s")
+    return 0
+
+
+def _print(run: dict) -> None:
+    """One line: growth per layer, the largest exponent's exponential, with its standard error."""
+    columns = []
+    for key in ("leading", "random", "inverse"):
+        rate, error = run[key]["mean"][0], run[key]["error"][0] or 0.0
+        columns.append(f"{math.exp(rate):.3f} +- {math.exp(rate) * error:.3f}")
+    print(f"{run['weights']:18s} {run['h']:5g} {columns[0]:>17s} {columns[1]:>17s} {columns[2]:>17s}", flush=True)
