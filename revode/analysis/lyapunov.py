@@ -40,6 +40,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from .. import data, results
 from ..errors import BatchStatisticsError, ExponentCountError, NonFiniteStateError
+from ..fields import ACTIVATIONS
 from ..models import build
 from ..networks import Network
 from ..stage import Stage
@@ -273,6 +274,28 @@ def require_evaluation(modules: Iterable[nn.Module]) -> None:
                 )
 
 
+@torch.no_grad()
+def jacobians(steps: Step | Iterable[Step], x: Tensor, *, count: int | None = None) -> Tensor:
+    """The Jacobian of each step along the orbits, as dense matrices (T, N, D, D): for small states.
+
+    Args:
+        steps: As for :func:`exponents`.
+        x: Initial states (N, ...), of D entries each.
+        count: As for :func:`exponents`.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+    steps, size = _listed(steps, count), _size(x)
+    _load_jvp()
+    unit = torch.eye(size).to(x).reshape(size, 1, *x.shape[1:]).expand(-1, *x.shape)
+    out = []
+    for step in steps:
+        x, columns = _carried(step, x, unit)
+        out.append(columns.reshape(size, len(x), size).permute(1, 2, 0))
+    return torch.stack(out)
+
+
 # --- steps --------------------------------------------------------------------------------------------------
 
 
@@ -365,14 +388,60 @@ def inverse_growth(stage: Stage, state: Tensor, **options) -> Lyapunov:
 
 def first_input(network: Network, images: Tensor) -> Tensor:
     """What the first stage of a network gets for normalised images (N, C, H, W)."""
-    seen: list[Tensor] = []
-    hook = network.stages[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        hook.remove()
-    return seen[0]
+    return ACTIVATIONS[network.activation](network.stem_norm(network.stem(images)))
+
+
+@torch.no_grad()
+def distances(network: Network, one: Tensor, other: Tensor) -> list[NDArray[np.float64]]:
+    """Distance of two images layer by layer: the 2-norm of the difference of their whole states.
+
+    Args:
+        network: In evaluation mode.
+        one: An image (1, C, H, W), normalised.
+        other: Another one.
+
+    Returns:
+        For each unit the distance before its first block and after each block, of shape (blocks + 1,).
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+    """
+    x, out = first_input(network, torch.cat([one, other])), []
+    for between, stage in zip([nn.Identity(), *network.transitions], network.stages):
+        state = joined(stage, between(x))
+        norms = [torch.linalg.vector_norm(state[0] - state[1]).item()]
+        for layer in layers(stage):
+            state = layer(state)
+            norms.append(torch.linalg.vector_norm(state[0] - state[1]).item())
+        x = stage.scheme.finish(state.unbind(dim=1), len(stage.blocks))
+        out.append(np.array(norms))
+    return out
+
+
+def worst_change(network: Network, image: Tensor, passes: int = 8, seed: int = 0) -> Tensor:
+    """The change of an image, of norm 1, that grows most on its way to the end of the first unit.
+
+    The leading right singular vector of the stem and the blocks together, by the power method.
+
+    Args:
+        network: In evaluation mode.
+        image: (1, C, H, W), normalised.
+        passes: Of the power method.
+        seed: Of the change that it begins with.
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+        NonFiniteStateError: if a state is not finite.
+    """
+    require_evaluation([network])
+    stage = network.stages[0]
+    _load_jvp()
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(1, *image.shape, generator=generator, dtype=torch.float64).to(image)
+    with torch.no_grad():
+        for _ in range(passes):
+            v = _aligned([lambda x: joined(stage, first_input(network, x)), *layers(stage)], image, v)
+    return v[0]
 
 
 @torch.no_grad()
@@ -441,7 +510,7 @@ def measure(
     for weights, network in {"trained": trained, "initial": build(**start), "initial, settled": settled}.items():
         network = network.to(device, torch.float64).eval()
         stage = network.stages[0]
-        state = joined(stage, first_input(network, x))
+        state = joined(stage, first_input(network, x)).detach()
         if network is trained:
             for passes in (0, *(2**i for i in range((4 * align).bit_length()))):
                 found = exponents(layers(stage), state[:2], k, align=passes, seed=seed)

@@ -37,6 +37,17 @@ from .dynamics import (
     step_size_overview,
     three_fates,
 )
+from .lyapunov import (
+    alignment,
+    distance_over_depth,
+    exponents_over_depth,
+    growth_over_depth,
+    growth_over_step,
+    growth_table,
+    inverse_and_drift,
+    known_exponents,
+    pairing,
+)
 from .memory import (
     GIB,
     MIB,
@@ -117,4 +128,13 @@ __all__ = [
     "time_over_depth",
     "exact_cost",
     "error_over_depth",
+    "known_exponents",
+    "exponents_over_depth",
+    "pairing",
+    "growth_over_depth",
+    "growth_over_step",
+    "growth_table",
+    "alignment",
+    "inverse_and_drift",
+    "distance_over_depth",
 ]
