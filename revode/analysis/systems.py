@@ -88,7 +88,7 @@ SYSTEMS = {
     ),
     "lorenz": System(
         "Lorenz 1963, σ = 10, ρ = 28, β = 8/3", flow(_lorenz, 0.025), ((-15, -15, 10), (15, 15, 40)),
-        (0.9056, 0.0, -14.572), 0.035, -41 / 3, "Sprott 2003", inputs=1000, count=800, skip=320, dt=0.025, every=4,
+        (0.9056, 0.0, -14.572), 0.025, -41 / 3, "Sprott 2003", inputs=700, count=1000, skip=600, dt=0.025, every=4,
     ),
     "oscillator": System(
         "harmonic oscillator, ω = 1", flow(_oscillator, 0.05), ((-1, -1), (1, 1)), (0.0, 0.0), 1e-8, 0.0,
