@@ -19,6 +19,7 @@ COMMANDS = {
     "data": ("data", "download or verify a data set"),
     "train": ("train", "train a network by the papers' schedule, resumable"),
     "spectra": ("analysis.clouds", "measure the eigenvalues of a named network's layers before and after training"),
+    "lyapunov": ("analysis.lyapunov", "measure Lyapunov exponents of a trained network"),
     "results": ("results", "list the bundled results, or result files"),
     "export": ("weights", "put result and float16 weights of a finished run into the package's data folder"),
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -11,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 import revode
-from revode import data
-from revode.analysis import lyapunov
+from revode import cli, data, results
+from revode.analysis import growth, lyapunov, systems
 from revode.analysis.drift import Momentum
 from revode.analysis.lyapunov import exponents, flow, inverse_growth, inverse_layers, joined, layers, maximal
 from revode.errors import BatchStatisticsError, ExponentCountError, NonFiniteStateError, NotInvertibleError
@@ -326,3 +330,98 @@ def test_steps_and_states_of_a_wrong_kind_are_refused():
     for x in (torch.ones(2, 3, dtype=torch.long), torch.tensor(1.0), torch.ones(0, 3), [1.0]):
         with pytest.raises(ValueError, match="must be a floating tensor of shape"):
             exponents([torch.tanh], x)
+
+
+# --- small states as matrices; images; the command ----------------------------------------------------------------
+
+
+def test_jacobians_are_those_of_reverse_mode():
+    steps, x = random_steps(), uniform(-1, 1, 3, 5)
+    found = lyapunov.jacobians(steps, x)
+    assert found.shape == (12, 3, 5, 5)
+    for n in range(3):
+        torch.testing.assert_close(found[:, n], matrices(steps, x[n : n + 1]), rtol=1e-12, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    network = revode.load_trained("hamiltonian-74").double().eval()
+    images = data.load("sample", "test").images[:1]
+    return network, data.normalize(images, network.meta["mean"], network.meta["std"]).double()
+
+
+def test_distances_begin_behind_the_stem_and_end_before_the_head(trained):
+    network, x = trained
+    found = lyapunov.distances(network, x, 1.1 * x)
+    assert [len(d) for d in found] == [len(s.blocks) + 1 for s in network.stages]
+    seen = []
+    hook = network.norm.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    with torch.no_grad():
+        network(torch.cat([x, 1.1 * x]))
+        first = lyapunov.first_input(network, torch.cat([x, 1.1 * x]))
+    hook.remove()
+    assert found[0][0] == pytest.approx((first[0] - first[1]).norm().item(), rel=1e-12)
+    assert found[-1][-1] == pytest.approx((seen[0][0] - seen[0][1]).norm().item(), rel=1e-10)
+
+
+def test_the_worst_change_grows_more_than_any_other_that_was_tried(trained):
+    network, x = trained
+    worst = lyapunov.worst_change(network, x)
+    assert worst.norm().item() == pytest.approx(1.0)
+
+    def grown(d: Tensor) -> float:
+        return lyapunov.distances(network, x, x + 1e-6 * d)[0][-1] / 1e-6
+
+    others = torch.randn(5, *x.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert grown(worst) > 2 * max(grown(d / d.norm()) for d in others)
+    fewer = lyapunov.worst_change(network, x, passes=2)
+    assert grown(fewer) < grown(worst)
+
+
+@pytest.mark.parametrize("name", systems.SYSTEMS)
+def test_known_systems_meet_their_values(name):
+    rows = systems.compare([name])
+    assert all(row["holds"] for row in rows), rows
+    assert len(rows) == {"logistic": 1, "lorenz": 4}.get(name, 3)
+
+
+def test_a_known_system_can_be_missed(monkeypatch):
+    other = dataclasses.replace(systems.SYSTEMS["logistic"], step=lambda x: 3.9 * x * (1 - x))
+    monkeypatch.setitem(systems.SYSTEMS, "logistic", other)
+    (row,) = systems.compare(["logistic"])
+    assert not row["holds"]
+
+
+def test_drift_grows_with_the_inverse_and_the_state():
+    hamiltonian, momentum = (growth.rates(n, h, [20, 40, 60]) for n, h in (("hamiltonian", 0.5), ("momentum", 0.8)))
+    assert hamiltonian["measured"] == pytest.approx(hamiltonian["predicted"], rel=0.25)
+    assert hamiltonian["measured"] > 1.5 * hamiltonian["inverse"]  # the state grows as well
+    assert momentum["measured"] == pytest.approx(momentum["inverse"], rel=0.15)
+    assert momentum["measured"] > 3 * momentum["forward"]
+    with pytest.raises(ValueError, match=r"depths = \[3\] must be two or more"):
+        growth.rates("momentum", 0.8, [3])
+
+
+def test_the_first_jvp_of_a_process_shows_no_warning():
+    code = "import torch; from revode.analysis.lyapunov import maximal; maximal(torch.tanh, torch.ones(1, 2), count=1)"
+    done = subprocess.run([sys.executable, "-W", "error::FutureWarning", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_command_writes_a_result(tmp_path, capsys):
+    out = tmp_path / "new" / "found.json"
+    argv = ["lyapunov", "leapfrog-26", "--data", "sample", "--images", "1", "-k", "2", "--h", "0.5", "--align", "1"]
+    assert cli.main([*argv, "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    record = results.read(out)
+    assert (record["name"], record["kind"], record["status"]) == ("found", "lyapunov", "finished")
+    assert (record["settings"]["images"], record["settings"]["h"]) == (1, [0.5])
+    assert [row["passes"] for row in record["final"]["alignment"]] == [0, 1, 2, 4]
+    assert len(lines) == 5
+    growth_of = [math.exp(r["leading"]["mean"][0]) for r in record["final"]["runs"]]
+    assert [float(re.search(r" 0.5 +([\d.]+)", line)[1]) for line in lines[1:4]] == pytest.approx(growth_of, abs=6e-4)
+
+
+def test_the_command_knows_its_networks(capsys):
+    assert cli.main(["lyapunov", "resnet-33"]) == 2
+    assert "there are no trained weights 'resnet-33'" in capsys.readouterr().err

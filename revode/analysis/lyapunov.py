@@ -23,10 +23,13 @@ Modern Physics 57, 617), section V, for the QR form; Ott 2002, Chaos in Dynamica
 from __future__ import annotations
 
 import argparse
-import json
 import math
+import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,8 +38,9 @@ from torch import Tensor, nn
 from torch.func import jvp, vjp, vmap
 from torch.nn.modules.batchnorm import _NormBase
 
-from .. import data
+from .. import data, results
 from ..errors import BatchStatisticsError, ExponentCountError, NonFiniteStateError
+from ..fields import ACTIVATIONS
 from ..models import build
 from ..networks import Network
 from ..stage import Stage
@@ -148,6 +152,7 @@ def exponents(
         raise ValueError(f"dt = {dt!r} must be a finite number > 0, the time of one step")
     require_evaluation(s for s in steps if isinstance(s, nn.Module))
     _require_finite(x, "the initial state")
+    _load_jvp()
     generator = torch.Generator().manual_seed(seed)
     v, _ = _orthonormal(torch.randn(k, *x.shape, generator=generator, dtype=torch.float64).to(x))
     for _ in range(align):
@@ -178,6 +183,14 @@ def maximal(steps: Step | Iterable[Step], x: Tensor, **options) -> Lyapunov:
     Args and errors: as for :func:`exponents`.
     """
     return exponents(steps, x, 1, **options)
+
+
+@cache
+def _load_jvp() -> None:
+    """The first jvp of a process makes torch load TorchScript, which warns that it is deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is", FutureWarning)
+        jvp(torch.sin, (torch.ones(1),), (torch.ones(1),))
 
 
 def _carried(step: Step, x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -259,6 +272,28 @@ def require_evaluation(modules: Iterable[nn.Module]) -> None:
                     f"{name or type(part).__name__} normalizes by the batch, so the inputs are not independent; "
                     "call .eval() on the network, whose normalization must keep running statistics"
                 )
+
+
+@torch.no_grad()
+def jacobians(steps: Step | Iterable[Step], x: Tensor, *, count: int | None = None) -> Tensor:
+    """The Jacobian of each step along the orbits, as dense matrices (T, N, D, D): for small states.
+
+    Args:
+        steps: As for :func:`exponents`.
+        x: Initial states (N, ...), of D entries each.
+        count: As for :func:`exponents`.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+    steps, size = _listed(steps, count), _size(x)
+    _load_jvp()
+    unit = torch.eye(size).to(x).reshape(size, 1, *x.shape[1:]).expand(-1, *x.shape)
+    out = []
+    for step in steps:
+        x, columns = _carried(step, x, unit)
+        out.append(columns.reshape(size, len(x), size).permute(1, 2, 0))
+    return torch.stack(out)
 
 
 # --- steps --------------------------------------------------------------------------------------------------
@@ -353,14 +388,60 @@ def inverse_growth(stage: Stage, state: Tensor, **options) -> Lyapunov:
 
 def first_input(network: Network, images: Tensor) -> Tensor:
     """What the first stage of a network gets for normalised images (N, C, H, W)."""
-    seen: list[Tensor] = []
-    hook = network.stages[0].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    try:
-        with torch.no_grad():
-            network(images)
-    finally:
-        hook.remove()
-    return seen[0]
+    return ACTIVATIONS[network.activation](network.stem_norm(network.stem(images)))
+
+
+@torch.no_grad()
+def distances(network: Network, one: Tensor, other: Tensor) -> list[NDArray[np.float64]]:
+    """Distance of two images layer by layer: the 2-norm of the difference of their whole states.
+
+    Args:
+        network: In evaluation mode.
+        one: An image (1, C, H, W), normalised.
+        other: Another one.
+
+    Returns:
+        For each unit the distance before its first block and after each block, of shape (blocks + 1,).
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+    """
+    x, out = first_input(network, torch.cat([one, other])), []
+    for between, stage in zip([nn.Identity(), *network.transitions], network.stages):
+        state = joined(stage, between(x))
+        norms = [torch.linalg.vector_norm(state[0] - state[1]).item()]
+        for layer in layers(stage):
+            state = layer(state)
+            norms.append(torch.linalg.vector_norm(state[0] - state[1]).item())
+        x = stage.scheme.finish(state.unbind(dim=1), len(stage.blocks))
+        out.append(np.array(norms))
+    return out
+
+
+def worst_change(network: Network, image: Tensor, passes: int = 8, seed: int = 0) -> Tensor:
+    """The change of an image, of norm 1, that grows most on its way to the end of the first unit.
+
+    The leading right singular vector of the stem and the blocks together, by the power method.
+
+    Args:
+        network: In evaluation mode.
+        image: (1, C, H, W), normalised.
+        passes: Of the power method.
+        seed: Of the change that it begins with.
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+        NonFiniteStateError: if a state is not finite.
+    """
+    require_evaluation([network])
+    stage = network.stages[0]
+    _load_jvp()
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(1, *image.shape, generator=generator, dtype=torch.float64).to(image)
+    with torch.no_grad():
+        for _ in range(passes):
+            v = _aligned([lambda x: joined(stage, first_input(network, x)), *layers(stage)], image, v)
+    return v[0]
 
 
 @torch.no_grad()
@@ -384,6 +465,7 @@ def measure(
     seed: int = 0,
     settle: int = 100,
     device: str = "cpu",
+    report: Callable[[dict], None] = lambda run: None,
 ) -> dict:
     """Exponents of the first unit's whole state, of trained weights and of fresh ones, for several step sizes.
 
@@ -402,12 +484,15 @@ def measure(
         seed: Of the fresh weights and of the tangents.
         settle: Number of training images whose statistics settle the fresh network.
         device: Where to compute; it must have float64.
+        report: Called with each run when it is done.
 
     Returns:
-        A dictionary for JSON: the settings, and under "runs" for each weights and h four results, each with mean over
+        A dictionary for JSON: the settings; under "runs" for each weights and h four results, each with mean over
         the inputs and standard error of the exponents, and of their curves over depth (depth, k): "leading", the k
         largest of the aligned tangents; "random", the growth of one random change; "inverse" and "inverse_random",
-        the same of the inverse map, k = 1. Rounding errors are random changes, carried by the inverse.
+        the same of the inverse map, k = 1 (rounding errors are random changes, carried by the inverse); and under
+        "alignment" what 0, 1, 2, 4, ... to 4 align passes make of the k exponents, for the trained weights at their
+        own step size and the first (up to two) images.
 
     Raises:
         CheckpointError: if there are no such weights.
@@ -421,19 +506,24 @@ def measure(
     start = trained.settings | {"seed": seed}
     settled = build(**start)
     settle_statistics(settled, data.normalize(train.images[:settle], mean, std))
-    runs = []
+    runs, alignment = [], []
     for weights, network in {"trained": trained, "initial": build(**start), "initial, settled": settled}.items():
         network = network.to(device, torch.float64).eval()
         stage = network.stages[0]
-        state = joined(stage, first_input(network, x))
+        state = joined(stage, first_input(network, x)).detach()
+        if network is trained:
+            for passes in (0, *(2**i for i in range((4 * align).bit_length()))):
+                found = exponents(layers(stage), state[:2], k, align=passes, seed=seed)
+                alignment.append({"passes": passes, "mean": found.mean.tolist()})
         for stage.h in h:
-            results = {
+            found = {
                 "leading": exponents(layers(stage), state, k, align=align, seed=seed),
                 "random": maximal(layers(stage), state, seed=seed),
                 "inverse": inverse_growth(stage, state, align=align, seed=seed),
                 "inverse_random": inverse_growth(stage, state, seed=seed),
             }
-            runs.append({"weights": weights, "h": stage.h} | {key: _numbers(e) for key, e in results.items()})
+            runs.append({"weights": weights, "h": stage.h} | {key: _numbers(e) for key, e in found.items()})
+            report(runs[-1])
     return {
         "network": name,
         "dataset": dataset,
@@ -446,6 +536,7 @@ def measure(
         "dimension": state[0].numel(),
         "trained_h": start["h"],
         "runs": runs,
+        "alignment": alignment,
     }
 
 
@@ -461,20 +552,54 @@ def _numbers(e: Lyapunov) -> dict:
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """``python -m revode.analysis.lyapunov``: print what :func:`measure` returns."""
-    about = measure.__doc__.split("\n")[0]
-    parser = argparse.ArgumentParser(prog="python -m revode.analysis.lyapunov", description=about)
-    parser.add_argument("name", nargs="?", default="hamiltonian-74", help="bundled weights")
-    parser.add_argument("--images", type=int, default=2, help="number of test images")
-    parser.add_argument("-k", type=int, default=8, help="number of leading exponents")
-    parser.add_argument("--steps", type=float, nargs="+", default=[0.5, 1.0], dest="h", help="step sizes")
-    parser.add_argument("--align", type=int, default=4, help="passes that align the tangents")
-    parser.add_argument("--dataset", default="cifar10")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
-    print(json.dumps(measure(**vars(parser.parse_args(arguments))), indent=1))
+# --- the command --------------------------------------------------------------------------------------------
 
 
-if __name__ == "__main__":
-    main()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of ``revode lyapunov``."""
+    parser.add_argument("network", help="name of bundled weights, for example hamiltonian-74")
+    parser.add_argument("--images", type=int, default=32, metavar="N", help="test images (default: 32)")
+    parser.add_argument("-k", type=int, default=8, metavar="K", help="leading exponents (default: 8)")
+    parser.add_argument(
+        "--h", type=float, nargs="+", default=[0.25, 0.5, 1.0, 2.0], help="step sizes (default: 0.25 0.5 1 2)"
+    )
+    parser.add_argument(
+        "--align", type=int, default=4, metavar="N", help="passes that align the tangents (default: 4); cost grows so"
+    )
+    parser.add_argument("--data", choices=list(data.SPLITS), default="cifar10", help="image set (default: cifar10)")
+    parser.add_argument("--seed", type=int, default=0, help="of fresh weights and tangents (default: 0)")
+    parser.add_argument("--device", default="cpu", help="it must have float64 (default: cpu)")
+    parser.add_argument("--out", metavar="FILE", help="result file (default: runs/lyapunov-NETWORK.json)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """``revode lyapunov``: prints a line for each run, and writes the result file."""
+    out = Path(args.out or Path("runs") / f"lyapunov-{args.network}.json")
+    began, evidence = time.perf_counter(), results.evidence(args.device)
+    print(f"{'weights':18s} {'h':>5s} {'leading':>17s} {'random':>17s} {'inverse':>17s}  growth per layer", flush=True)
+    settings = {"images": args.images, "k": args.k, "h": args.h, "align": args.align, "seed": args.seed}
+    found = measure(args.network, **settings, dataset=args.data, device=args.device, report=_print)
+    final = {key: found.pop(key) for key in ("runs", "alignment")}
+    record = {
+        "name": out.stem,
+        "kind": "lyapunov",
+        "status": "finished",
+        "settings": found | {"h": args.h, "dtype": "float64", "device": args.device},
+        "seed": args.seed,
+        "wall_seconds": time.perf_counter() - began,
+        "evidence": evidence,
+        "curve": [],
+        "final": final,
+    }
+    results.write(out, record)
+    print(f"result in {out}, {record['wall_seconds']:.0f} s")
+    return 0
+
+
+def _print(run: dict) -> None:
+    """One line: growth per layer, the largest exponent's exponential, with its standard error."""
+    columns = []
+    for key in ("leading", "random", "inverse"):
+        rate, error = run[key]["mean"][0], run[key]["error"][0] or 0.0
+        columns.append(f"{math.exp(rate):.3f} +- {math.exp(rate) * error:.3f}")
+    print(f"{run['weights']:18s} {run['h']:5g} {columns[0]:>17s} {columns[1]:>17s} {columns[2]:>17s}", flush=True)

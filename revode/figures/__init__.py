@@ -45,6 +45,16 @@ from .eigenvalues import (
     off_axis_by_layer,
     shares,
     unit_circle,
+from .lyapunov import (
+    alignment,
+    distance_over_depth,
+    exponents_over_depth,
+    growth_over_depth,
+    growth_over_step,
+    growth_table,
+    inverse_and_drift,
+    known_exponents,
+    pairing,
 )
 from .memory import (
     GIB,
@@ -151,4 +161,13 @@ __all__ = [
     "gradient_ways",
     "growth_and_error",
     "splits",
+    "known_exponents",
+    "exponents_over_depth",
+    "pairing",
+    "growth_over_depth",
+    "growth_over_step",
+    "growth_table",
+    "alignment",
+    "inverse_and_drift",
+    "distance_over_depth",
 ]
