@@ -45,6 +45,7 @@ from .eigenvalues import (
     off_axis_by_layer,
     shares,
     unit_circle,
+)
 from .lyapunov import (
     alignment,
     distance_over_depth,
