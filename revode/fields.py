@@ -223,8 +223,8 @@ class AntisymmetricField(_SquareField):
         first_norm: Normalize before K.
         dense: K is a matrix on (N, C) instead of a convolution on (N, C, H, W).
         damping: gamma >= 0: K - K^T - gamma I in the place of K - K^T. No eigenvalue then has a positive real part,
-            so Euler has stable steps (h \|lambda\|^2 <= -2 Re lambda), and midpoint has none: one of its roots is larger
-            than 1 for every real part. Haber and Ruthotto write half of this matrix.
+            so Euler has stable steps (h \|lambda\|^2 <= -2 Re lambda), and midpoint has none: one of its roots is
+            larger than 1 for every real part. Haber and Ruthotto write half of this matrix.
 
     Shapes: (N, C, H, W) to the same; (N, C) to the same if dense.
 
