@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from revode import figures
+from revode.figures.drawing import _short
 
 DRAWINGS = {
     "step_size_overview": lambda: figures.step_size_overview(steps=20),
@@ -165,3 +166,17 @@ def test_every_unverified_number_of_a_named_network_is_listed():
     }
     with pytest.raises(ValueError, match="status = 'true' must be one of"):
         figures.numbers_with_status("true")
+
+
+def test_paths_are_short_and_stay_where_they_were():
+    """A hundredth of a point is finer than a screen; a page with thousands of dots is a third as long."""
+    points = np.random.default_rng(0).uniform(-300, 300, (50, 2))
+    text = "M " + "L ".join(f"{x:.6f} {y:.6f} \n" for x, y in points)
+    short = _short(text)
+    found = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", short), float)
+    assert len(short) < 0.7 * len(text)
+    assert np.abs(found - points).max() <= 0.005 + 1e-9
+    dots = "".join(f"M {x:.6f} {y:.6f} \nL {x + 0.5:.6f} {y:.6f} \n" for x, y in points)
+    moves = np.array(re.findall(r"M(-?[\d.]+) (-?[\d.]+)h([\d.]+)", _short(dots)), float)
+    assert len(_short(dots)) < 0.5 * len(dots)
+    assert np.abs(moves - np.column_stack([points, np.full(50, 0.5)])).max() < 0.02

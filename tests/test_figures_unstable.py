@@ -47,8 +47,8 @@ def test_the_words_of_a_drawing_are_the_numbers():
 
 def points(drawing) -> list[np.ndarray]:
     """Coordinates on the page of the lines with markers, in the order of drawing."""
-    paths = re.findall(r'<path d="(M [^"]*)" clip-path[^>]*?stroke-width: 1.8', drawing.svg)
-    return [np.array(re.findall(r"[ML] (\S+) (\S+)", p), float) for p in paths]
+    paths = re.findall(r'<path d="(M[^"]*)" clip-path[^>]*?stroke-width: 1.8', drawing.svg)
+    return [np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", p), float) for p in paths]
 
 
 def test_what_leaves_the_range_is_on_the_strip_and_an_error_of_0_is_left_out():

@@ -146,6 +146,7 @@ def _themed(text: str, alt: str) -> str:
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'href="#', f'href="#{prefix}', text)
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
+    text = re.sub(r'(?<= d=")[^"]*', lambda d: _short(d[0]), text)
     for color, variable in _THEME.items():
         text = re.sub(re.escape(color), variable, text, flags=re.IGNORECASE)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt" viewBox="([^"]*)"', text)
@@ -155,6 +156,14 @@ def _themed(text: str, alt: str) -> str:
         'stroke-linejoin="round" xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     )
     return re.sub(r"<svg[^>]*>", f"<svg {attributes}>", text, count=1).strip()
+
+
+def _short(path: str) -> str:
+    """The data of an SVG path in a third of the bytes: a hundredth of a point is finer than any screen."""
+    path = re.sub(r"-?\d+\.\d+", lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), path)
+    path = re.sub(r"\s*\n\s*|(?<=[A-Za-z]) ", "", path)
+    dot = r"M(-?[\d.]+) (-?[\d.]+)L(-?[\d.]+) \2(?![ \d.])"  # a horizontal stroke, as long as it is short a dot
+    return re.sub(dot, lambda m: f"M{m[1]} {m[2]}h{float(m[3]) - float(m[1]):.3g}", path)
 
 
 def line(ax, x, y, scheme: str, **kwargs) -> None:

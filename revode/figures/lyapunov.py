@@ -26,7 +26,7 @@ def known_exponents(rows: Sequence[dict]) -> Table:
         met = "yes" if row["holds"] else "NO"
         values = (f"{row['expected']:.4f}", measured, f"{row['error']:.0e}", f"{row['within']:g}", met)
         lines.append((row["system"], row["exponent"], *(v.replace("-", "−") for v in values)))
-    columns = ("system", "", "expected", "measured", "standard error", "tolerance", "met")
+    columns = ("system", "exponent", "expected", "measured", "standard error", "tolerance", "met")
     return table(columns, lines, "Exponents per step (maps) or per unit of time (flows), published and measured here.")
 
 
