@@ -180,3 +180,16 @@ def test_paths_are_short_and_stay_where_they_were():
     moves = np.array(re.findall(r"M(-?[\d.]+) (-?[\d.]+)h([\d.]+)", _short(dots)), float)
     assert len(_short(dots)) < 0.5 * len(dots)
     assert np.abs(moves - np.column_stack([points, np.full(50, 0.5)])).max() < 0.02
+
+
+def test_a_cloud_of_dots_is_one_path_and_a_few_markers_stay():
+    z = np.random.default_rng(0).normal(size=300) + 1j * np.random.default_rng(1).normal(size=300)
+    (many,) = figures.spectra({"many": z}).drawings
+    (few,) = figures.spectra({"few": z[:20]}).drawings
+    (cloud,) = (d for d in re.findall(r' d="([^"]*)"', many.svg) if d.count("h0") == 300)
+    assert len(cloud) < 20 * 300
+    assert "h0" not in few.svg
+    assert few.svg.count("<use") >= 20
+    x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)h0", cloud), float).T
+    assert np.corrcoef(x, z.real)[0, 1] > 0.99999
+    assert np.corrcoef(y, -z.imag)[0, 1] > 0.99999

@@ -146,7 +146,7 @@ def _themed(text: str, alt: str) -> str:
     text = re.sub(r"url\(#", f"url(#{prefix}", text)
     text = re.sub(r'href="#', f'href="#{prefix}', text)
     text = re.sub(r"font-family: [^;\"]*;?", "", text)
-    text = re.sub(r'(?<= d=")[^"]*', lambda d: _short(d[0]), text)
+    text = _dots(re.sub(r'(?<= d=")[^"]*', lambda d: _short(d[0]), text))
     for color, variable in _THEME.items():
         text = re.sub(re.escape(color), variable, text, flags=re.IGNORECASE)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt" viewBox="([^"]*)"', text)
@@ -164,6 +164,23 @@ def _short(path: str) -> str:
     path = re.sub(r"\s*\n\s*|(?<=[A-Za-z]) ", "", path)
     dot = r"M(-?[\d.]+) (-?[\d.]+)L(-?[\d.]+) \2(?![ \d.])"  # a horizontal stroke, as long as it is short a dot
     return re.sub(dot, lambda m: f"M{m[1]} {m[2]}h{float(m[3]) - float(m[1]):.3g}", path)
+
+
+def _dots(text: str) -> str:
+    """Clouds of round markers in one colour as one path of strokes without length, a tenth of the bytes."""
+    marker = r'<use xlink:href="#{}" x="[^"]+" y="[^"]+" style="fill: {}; stroke: {}"/>\s*'
+    first = marker.format(r'([^"]+)', r'([^;"]+)', r"\2")
+    cloud = first + "(?:" + marker.format(r"\1", r"\2", r"\2") + "){29,}"
+
+    def path(found: re.Match) -> str:
+        circle = re.search(rf'id="{re.escape(found[1])}" d="M0 ([\d.]+)C', text)
+        if circle is None:
+            return found[0]
+        d = "".join(f"M{float(x):.2f} {float(y):.2f}h0" for x, y in re.findall(r'x="([^"]+)" y="([^"]+)"', found[0]))
+        width = 2 * float(circle[1]) + 1  # the radius is that of the middle of the marker's edge
+        return f'<path d="{d}" style="fill: none; stroke: {found[2]}; stroke-width: {width:g}; stroke-linecap: round"/>'
+
+    return re.sub(cloud, path, text)
 
 
 def line(ax, x, y, scheme: str, **kwargs) -> None:
