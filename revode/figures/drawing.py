@@ -176,7 +176,7 @@ def _dots(text: str) -> str:
         circle = re.search(rf'id="{re.escape(found[1])}" d="M0 ([\d.]+)C', text)
         if circle is None:
             return found[0]
-        d = "".join(f"M{float(x):.2f} {float(y):.2f}h0" for x, y in re.findall(r'x="([^"]+)" y="([^"]+)"', found[0]))
+        d = "".join(f"M{float(x):.1f} {float(y):.1f}h0" for x, y in re.findall(r'x="([^"]+)" y="([^"]+)"', found[0]))
         width = 2 * float(circle[1]) + 1  # the radius is that of the middle of the marker's edge
         return f'<path d="{d}" style="fill: none; stroke: {found[2]}; stroke-width: {width:g}; stroke-linecap: round"/>'
 
