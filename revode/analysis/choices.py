@@ -64,17 +64,6 @@ class _Negative(nn.Module):
         return -self.f(y)
 
 
-class _Negative(nn.Module):
-    """-f."""
-
-    def __init__(self, f: nn.Module):
-        super().__init__()
-        self.f = f
-
-    def forward(self, y: Tensor) -> Tensor:
-        return -self.f(y)
-
-
 def _pair(kind: Callable[..., Field], **more) -> Callable[..., list[nn.Module]]:
     return lambda n, **options: [kind(n // 2, **options, **more) for _ in range(2)]
 

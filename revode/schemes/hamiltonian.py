@@ -12,8 +12,8 @@ class Hamiltonian(Halves):
     r"""Y += h K1^T s(K1 Z + b1);  Z -= h K2^T s(K2 Y + b2).
 
     The Verlet discretisation of Y' = f(Z), Z' = -g(Y), where Z is updated with the new Y. A block holds the two
-    functions f = K1^T s(K1 . + b1) and g = K2^T s(K2 . + b2). State: the halves (Y, Z)
-    of the channels, or with split="checkerboard" of the pixels (:class:`revode.schemes.Halves`).
+    functions f = K1^T s(K1 . + b1) and g = K2^T s(K2 . + b2). State: the halves (Y, Z) of the
+    channels, or with split="checkerboard" of the pixels (:class:`revode.schemes.Halves`).
 
     Order 1 if Y and Z are read at the same time. Order 2 if they are read staggered, Z half a step behind Y: begin
     with half a step of Z (:meth:`half_kick`). Stable for h * omega <= 2.

@@ -11,10 +11,10 @@ from ._base import Halves
 class RevNet(Halves):
     r"""Y += h F(Z);  Z += h G(Y).
 
-    A block holds two free residual functions F and G. State: the halves (Y, Z)
-    of the channels, or with split="checkerboard" of the pixels (:class:`revode.schemes.Halves`). Reversible in
-    algebra for any F and G, but not stable for any: with F = alpha and G = beta linear the step is stable for
-    -4 <= h^2 alpha beta <= 0 only. Where F = f and G = -g it is :class:`revode.schemes.Hamiltonian`.
+    A block holds two free residual functions F and G. State: the halves (Y, Z) of the channels, or with
+    split="checkerboard" of the pixels (:class:`revode.schemes.Halves`). Reversible in algebra for any F and G, but not
+    stable for any: with F = alpha and G = beta linear the step is stable for -4 <= h^2 alpha beta <= 0 only. Where
+    F = f and G = -g it is :class:`revode.schemes.Hamiltonian`.
 
     Source: Gomez et al. 2017 (arXiv 1707.04585), with h = 1.
     """
