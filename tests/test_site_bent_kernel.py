@@ -10,7 +10,7 @@ from revode import analysis
 from revode.stability import unpack
 from revode.widgets import BentKernel
 from revode.widgets.bent_kernel import PER_UNIT, POINTS, TIME
-from revode.widgets.bent_kernel_data import jacobian
+from revode.widgets.bent_kernel_data import jacobian, unpacked
 
 from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
 from .helpers import paired
@@ -45,7 +45,7 @@ def test_page_draws_the_numbers_that_the_package_computes(figure, kernel, activa
     got = put(figure, kernel, activation, bend)
     assert (got["kernel"], got["activation"], got["bend"]) == (kernel, activation, bend)
     data = KERNELS[kernel]
-    k = unpack(data["kernel"], "<f4").reshape(data["size"], -1)
+    k = unpacked(data)
     J = jacobian(k, bend, activation)
     dense = J.dense().numpy()
     np.testing.assert_allclose(np.reshape(got["jacobian"], dense.shape), dense, rtol=1e-12, atol=1e-14)

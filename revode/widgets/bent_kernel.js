@@ -113,9 +113,9 @@ function render({ model, el: host }) {
     for (const x of [x0, x1]) line(g, "rv-belt-edge", x, 22, x, h);
     for (const v of [-1, 1]) {
       line(g, "rv-tick", X(v), Y(0) - 3, X(v), Y(0) + 3);
-      label(g, X(v), Y(0) + 15, signed(v, 0), "rv-faint rv-halo", "middle");
+      label(g, X(v), Y(0) + 15, signed(v, 0), "rv-faint", "middle");
       line(g, "rv-tick", cx - 3, Y(v), cx + 3, Y(v));
-      label(g, cx - 6, Y(v) + 4, v === 1 ? "i" : "−i", "rv-faint rv-halo", "end");
+      label(g, cx - 6, Y(v) + 4, v === 1 ? "i" : "−i", "rv-faint", "end");
     }
     // where they stand at kappa = 0, and the way from there
     const zero = index(0), here = index(state.bend);
@@ -128,14 +128,14 @@ function render({ model, el: host }) {
     for (const [a, b] of lam) {
       g.append(svg("circle", { class: "rv-mark rv-midpoint", cx: X(a).toFixed(2), cy: Y(b).toFixed(2), r: 4.5 }));
     }
-    label(g, w - 8, h - 9, "ring: at κ = 0", "rv-faint rv-halo", "end");
+    if (state.bend !== 0) label(g, w - 8, h - 9, "rings: κ = 0", "rv-faint", "end");
     state.plane = scale;
   }
 
   function drawGrowth(times, { worst, one }, at) {
     const beside = Math.abs(growth.getBoundingClientRect().top - plane.getBoundingClientRect().top) < 2;
     const seen = [...worst, ...one].map(Math.log10), law = times.map((t) => at.rate * t * Math.LOG10E);
-    const FLOOR = -[1, 2, 4].find((d) => Math.min(...seen, Math.max(law.at(-1), -4)) >= -d);
+    const FLOOR = -[0.3, 1, 2, 4].find((d) => Math.min(...seen, Math.max(law.at(-1), -4)) >= -d);
     const CEIL = [1, 2, 4, 8].find((d) => Math.max(...seen) <= d) || 16;
     const axes = decades(ui, growth, "growth", {
       heading: "growth of a small change", height: beside ? plane.viewBox.baseVal.height : 250, fallback: 380,

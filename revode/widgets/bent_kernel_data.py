@@ -99,55 +99,64 @@ def measured(kernel: NDArray, activation: str) -> dict[str, Any]:
     }
 
 
-def make() -> dict[str, Any]:
-    """The data as a record for :func:`revode.results.write`."""
-    began = time.perf_counter()
-    network = load_trained(NETWORK)
+def kernels(network: Network) -> list[dict[str, Any]]:
+    """The kernels with their names, the state and the change, as the page takes them.
+
+    Args:
+        network: The trained network, of which the third kernel is.
+    """
     unit, block = PLACE
-    kernels = {
-        "random": ("random", f"K is {SIZE} × {SIZE} independent random numbers", random_kernel()),
-        "chain": (
+    made = [
+        ("random", "random", f"K is {SIZE} × {SIZE} independent random numbers", random_kernel()),
+        (
+            "chain",
             "a chain",
             f"K is a chain of {CHAIN} channels: each is fed by the one before it and forgets at a constant rate",
             chain(),
         ),
-        "trained": (
+        (
+            "trained",
             f"from {NETWORK}",
             f"K is the trained kernel of block {block + 1} in unit {unit + 1} of {NETWORK}, at frequency 0: what its "
             f"convolution does to the {network.widths[unit]} channels of a state that is constant in space, "
             "normalization left out; the network itself stands at κ = 1",
             trained_kernel(network, unit, block),
         ),
-    }
-    final = []
-    for name, (title, about, kernel) in kernels.items():
+    ]
+    found = []
+    for name, title, about, kernel in made:
         kernel = scaled(kernel)
-        state, change = vectors(len(kernel))
-        final.append(
-            {
-                "name": name,
-                "title": title,
-                "about": about,
-                "size": len(kernel),
-                "kernel": stability.pack(kernel, "<f4"),
-                "state": stability.pack(state, "<f4"),
-                "change": stability.pack(change, "<f4"),
-                "spectra": {activation: measured(kernel, activation) for activation in ACTIVE},
-            }
-        )
+        state, change = (stability.pack(v, "<f4") for v in vectors(len(kernel)))
+        packed = {"kernel": stability.pack(kernel, "<f4"), "state": state, "change": change}
+        found.append({"name": name, "title": title, "about": about, "size": len(kernel), **packed})
+    return found
+
+
+def unpacked(entry: dict[str, Any]) -> NDArray[np.float64]:
+    """The matrix K of one of :func:`kernels`."""
+    return stability.unpack(entry["kernel"], "<f4").reshape(entry["size"], -1)
+
+
+def make() -> dict[str, Any]:
+    """The data as a record for :func:`revode.results.write`."""
+    began = time.perf_counter()
+    network = load_trained(NETWORK)
+    found = kernels(network)
+    for entry in found:
+        entry["spectra"] = {activation: measured(unpacked(entry), activation) for activation in ACTIVE}
     return {
         "name": "bent-kernel",
         "kind": "widget",
         "status": "finished",
         "settings": {
             "bends": BENDS.tolist(), "size": SIZE, "chain": CHAIN, "forgets": FORGETS, "deviation": DEVIATION,
-            "network": NETWORK, "unit": unit, "block": block, "weights": network.meta,
+            "network": NETWORK, "place": PLACE, "weights": network.meta,
         },
         "seed": SEED,
         "wall_seconds": time.perf_counter() - began,
         "evidence": results.evidence(),
         "curve": [],
-        "final": {"kernels": final},
+        "final": {"kernels": found},
     }  # fmt: skip
 
 
