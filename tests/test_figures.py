@@ -13,6 +13,8 @@ import pytest
 from revode import figures
 from revode.figures.drawing import _STYLE, _short
 
+from .helpers import corners
+
 DRAWINGS = {
     "step_size_overview": lambda: figures.step_size_overview(steps=20),
     "stability_regions": lambda: figures.stability_regions().drawings[2],
@@ -169,29 +171,17 @@ def test_every_unverified_number_of_a_named_network_is_listed():
         figures.numbers_with_status("true")
 
 
-def ends(path: str) -> np.ndarray:
-    """Where each straight stroke of an SVG path of relative moves ends, by a reader of its own."""
-    at, points = np.zeros(2), []
-    for letter, numbers in re.findall(r"([mlhv])([^mlhv]*)", path):
-        v = np.array(re.findall(r"-?(?:\d+\.?\d*|\.\d+)", numbers), float)
-        moves = v.reshape(-1, 2) if letter in "ml" else np.outer(v, [letter == "h", letter == "v"])
-        for move in moves:
-            at = at + move
-            points.append(at)
-    return np.array(points)
-
-
 def test_paths_are_short_and_stay_where_they_were():
     """A hundredth of a point is finer than a screen; a page with thousands of dots is a quarter as long."""
     points = np.random.default_rng(0).uniform(-300, 300, (1000, 2))
     text = "M " + "L ".join(f"{x:.6f} {y:.6f} \n" for x, y in points)
     assert len(_short(text)) < 0.6 * len(text)
-    assert np.abs(ends(_short(text)) - points).max() <= 0.005 + 1e-9, "rounding does not add up"
-    assert np.abs(ends(_short(text, digits=1)) - points).max() <= 0.05 + 1e-9
+    assert np.abs(corners(_short(text)) - points).max() <= 0.005 + 1e-9, "rounding does not add up"
+    assert np.abs(corners(_short(text, digits=1)) - points).max() <= 0.05 + 1e-9
     dots = "".join(f"M {x:.6f} {y:.6f} \nL {x + 0.5:.6f} {y:.6f} \n" for x, y in points)
     assert len(_short(dots)) < 0.4 * len(dots)
-    np.testing.assert_allclose(ends(_short(dots))[::2], points, atol=0.005 + 1e-9)
-    np.testing.assert_allclose(ends(_short(dots))[1::2], points + np.array([0.5, 0]), atol=0.01)
+    np.testing.assert_allclose(corners(_short(dots))[::2], points, atol=0.005 + 1e-9)
+    np.testing.assert_allclose(corners(_short(dots))[1::2], points + np.array([0.5, 0]), atol=0.01)
 
 
 def test_paths_of_every_kind_of_stroke_in_few_letters():
@@ -255,7 +245,7 @@ def test_a_cloud_of_dots_is_one_path_and_a_few_markers_stay():
     assert len(cloud) < 15 * 300
     assert "h0" not in few.svg
     assert few.svg.count("<use") >= 20
-    x, y = ends(cloud)[::2].T
+    x, y = corners(cloud)[::2].T
     assert np.corrcoef(x, z.real)[0, 1] > 0.99999
     assert np.corrcoef(y, -z.imag)[0, 1] > 0.99999
     (twice,) = figures.spectra({"twice": np.r_[z, z]}).drawings
