@@ -230,6 +230,13 @@ def test_what_nobody_sees_is_left_out_and_the_rest_stays():
     assert re.search(r'<path id="[^"]+" d="[^"]+" style="fill: var\(--rv-euler', drawing.svg)
 
 
+def test_a_filled_area_keeps_its_colour_and_opacity():
+    figure, ax = figures.axes()
+    ax.fill_between([0, 1], [0, 1], [1, 2], color=figures.COLORS["midpoint"], alpha=0.25, linewidth=0)
+    svg = figures.show(figure, "an area").svg
+    assert re.search(r'<path id="[^"]+" d="[^"]+" style="fill: var\(--rv-midpoint, #0064a0\); fill-opacity: 0.25', svg)
+
+
 def test_a_marker_in_two_styles_keeps_both():
     figure, ax = figures.axes()
     ax.scatter([1, 2, 3], [1, 2, 3], c=[figures.COLORS["euler"], figures.COLORS["midpoint"], figures.COLORS["euler"]])

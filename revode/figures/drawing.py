@@ -169,9 +169,10 @@ def _light(text: str) -> str:
     for name, style in re.findall(r'<use xlink:href="#([^"]+)"[^>]* style="([^"]*)"', text):
         styles.setdefault(name, set()).add(style)
     for name, (style, *others) in styles.items():
-        if not others:
+        own = rf'(<path id="{name}" d="[^"]*")(?: style="[^"]*")?/>'
+        if not others and re.search(own, text):
+            text = re.sub(own, rf'\1 style="{style}"/>', text)
             text = re.sub(rf'(<use xlink:href="#{name}"[^>]*) style="[^"]*"', r"\1", text)
-            text = re.sub(rf'(<path id="{name}" d="[^"]*") style="[^"]*"', rf'\1 style="{style}"', text)
 
     bare: list[bool] = []
 
