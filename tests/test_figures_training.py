@@ -137,9 +137,9 @@ def test_comparison_has_its_standard_error(bundle):
 
 
 def test_a_finished_file_goes_before_an_unfinished_one_of_the_same_run(bundle):
-    write(bundle, "midpoint-26", 0, 0.7)
-    write(bundle, "midpoint-26", 0, 0.3, at=500, status="unfinished")
-    (record,) = (r for model, _, r in figures.planned_results() if model == "midpoint-26")
+    write(bundle, "leapfrog-26", 0, 0.7)
+    write(bundle, "leapfrog-26", 0, 0.3, at=500, status="unfinished")
+    (record,) = (r for model, _, r in figures.planned_results() if model == "leapfrog-26")
     assert record["status"] == "finished"
 
 
