@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import os
 import runpy
 import shutil
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# For a Chromium in a container, that asks its maker nothing.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
 
 # The tests are of the checkout, in the processes that they start too.
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -38,6 +45,71 @@ def chromium() -> str:
     if path is None:
         pytest.fail("no Chromium: run `make test`, which installs one, or name one with CHROMIUM=...", pytrace=False)
     return path
+
+
+@pytest.fixture(scope="session")
+def origin():
+    """Where the built book is served."""
+    from .pages import SITE
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    if not (SITE / "index.html").exists():
+        pytest.fail("the book is not built: run `make book`, or name a built one with SITE=...", pytrace=False)
+    handler = functools.partial(Quiet, directory=str(SITE))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright  # only where the site is tested
+
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser, origin):
+    """visit(name, **context options) -> page; the test fails at its end on any complaint of the browser."""
+    opened = []
+
+    def go(name: str, **options):
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+        complaints: list[str] = []
+        opened.append((context, name, complaints))
+
+        def gate(route):
+            url = route.request.url
+            if url.startswith((origin, "data:", "blob:")):
+                route.continue_()
+            else:
+                complaints.append(f"outside request: {url}")
+                route.abort()
+
+        context.route("**/*", gate)
+        page = context.new_page()
+        page.bytes = {}
+        page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(f"{m.type}: {m.text}"))
+        page.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
+        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
+        page.on("requestfinished", lambda r: page.bytes.update({r.url: r}))
+        path, _, query = name.partition("?")
+        page.goto(f"{origin}/{path}.html{'?' * bool(query)}{query}", wait_until="load")
+        page.wait_for_load_state("networkidle")
+        page.wait_for_function("() => !document.querySelector('script[type$=\"widget-view+json\"]')")
+        return page
+
+    yield go
+    for context, name, complaints in opened:
+        context.close()
+        assert not complaints, f"{name}: {complaints}"
 
 
 def _compiler() -> str | None:

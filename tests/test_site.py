@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
-import http.server
-import threading
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from revode import stability
 from revode.stability import PROBLEMS, STABILITY_LIMIT
 from revode.widgets import StepSizeExplorer
 
-from .pages import PAGES, SITE, TOC
+from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
+from .pages import PAGES, TOC
 
 #: The theme lets the keyboard into code that scrolls, a moment after each change of size.
 FOCUSABLE = "[...document.querySelectorAll('pre')].every(e => e.scrollWidth <= e.clientWidth || e.tabIndex === 0)"
@@ -24,73 +21,10 @@ EXPLORER = "book/02_step_size_and_stability"
 PHONE = {"width": 390, "height": 800}
 RAW_BYTES, GZIP_BYTES = 3_000_000, 1_000_000  # a first visit, all that the page loads
 COMPRESSED = (".woff", ".woff2", ".png", ".jpg")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 # preload: axe would fetch style sheets again, from the wrong folder; listing what passes takes most of its time
 AXE = {"preload": False, "resultTypes": ["violations"]}
 MEANINGFUL = [(s, p) for s in STABILITY_LIMIT for p in PROBLEMS if not stability.why_not(s, p)]
 pages = pytest.mark.parametrize("name", PAGES)
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture(scope="module")
-def origin():
-    if not (SITE / "index.html").exists():
-        pytest.fail("the book is not built: run `make book`, or name a built one with SITE=...", pytrace=False)
-    handler = functools.partial(Quiet, directory=str(SITE))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as p:
-        browser = p.chromium.launch(executable_path=chromium, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, origin):
-    """visit(name, **context options) -> page; the test fails at its end on any complaint of the browser."""
-    opened = []
-
-    def go(name: str, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        complaints: list[str] = []
-        opened.append((context, name, complaints))
-
-        def gate(route):
-            url = route.request.url
-            if url.startswith((origin, "data:", "blob:")):
-                route.continue_()
-            else:
-                complaints.append(f"outside request: {url}")
-                route.abort()
-
-        context.route("**/*", gate)
-        page = context.new_page()
-        page.bytes = {}
-        page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
-        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
-        page.on("requestfinished", lambda r: page.bytes.update({r.url: r}))
-        path, _, query = name.partition("?")
-        page.goto(f"{origin}/{path}.html{'?' * bool(query)}{query}", wait_until="load")
-        page.wait_for_load_state("networkidle")
-        page.wait_for_function("() => !document.querySelector('script[type$=\"widget-view+json\"]')")
-        return page
-
-    yield go
-    for context, name, complaints in opened:
-        context.close()
-        assert not complaints, f"{name}: {complaints}"
 
 
 # --- every page ----------------------------------------------------------------------------------------------
@@ -164,33 +98,6 @@ def explorer(visit):
     widget = page.locator(".rv-step").first
     widget.scroll_into_view_if_needed()
     return widget
-
-
-def choose(widget, value: str) -> None:
-    widget.locator(f"input[value={value}]").evaluate("e => e.click()")
-
-
-def set_h(widget, h: float) -> None:
-    move = "(e, k) => { e.value = k; e.dispatchEvent(new Event('input', { bubbles: true })); }"
-    widget.locator("input[type=range]").evaluate(move, round(h * 100))
-
-
-def drawn(widget) -> dict:
-    return widget.evaluate("e => e.revode")
-
-
-def picture(widget) -> str:
-    return widget.locator(".rv-panels").evaluate("e => e.innerHTML")
-
-
-def spoken(widget) -> str:
-    """The sentence for screen readers, once it has caught up: it waits for the end of a drag."""
-    caught_up = "e => e.querySelector('[aria-live=polite]').textContent === e.querySelector('.rv-say').textContent"
-    for _ in range(100):
-        if widget.evaluate(caught_up):
-            return widget.locator("[aria-live=polite]").inner_text()
-        widget.page.wait_for_timeout(50)
-    raise AssertionError(f"never spoken: {widget.locator('.rv-say').inner_text()}")
 
 
 def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):
@@ -269,7 +176,7 @@ def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, prob
     choose(explorer, scheme)
     chosen = PROBLEMS[problem]
     for h in (0.1, 0.5, 1.0, 1.37, 2.1):
-        set_h(explorer, h)
+        set_slider(explorer, round(h * 100))
         got = drawn(explorer)
         got["sizes"] = np.array(got["sizes"], float)
         assert (got["scheme"], got["problem"], got["source"]) == (scheme, problem, "page")
@@ -297,8 +204,7 @@ def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, prob
         shown = explorer.locator("svg.rv-plane .rv-start").evaluate("e => [e.cx.baseVal.value, e.cy.baseVal.value]")
         q, p = chosen.start
         assert shown == pytest.approx([place["cx"] + place["k"] * q, place["cy"] - place["k"] * p], abs=0.01)
-        line = explorer.locator("svg.rv-depth path.rv-path").get_attribute("d")
-        points = np.array([[float(v) for v in c.split()] for c in line.replace("M", "L").split("L")[1:]])
+        points = points_of(explorer.locator("svg.rv-depth path.rv-path"))
         axis = got["scale"]["depth"]
         decades = np.log10(got["sizes"])
         y = axis["y1"] - (axis["y1"] - axis["y0"]) * (decades - axis["floor"]) / (axis["ceil"] - axis["floor"])
@@ -321,29 +227,6 @@ def test_blocks_can_be_run_and_pointed_at_but_not_against_the_readers_wish(visit
     assert not still.locator(".rv-play").is_visible()
 
 
-LIVE = """async () => {
-  const states = JSON.parse(document.querySelector('script[type$="widget-state+json"]').textContent).state;
-  const state = Object.values(states).map((r) => r.state).find((s) => s._esm && !s.compact);
-  const module = await import(URL.createObjectURL(new Blob([state._esm], { type: "text/javascript" })));
-  const listeners = {};
-  window.asked = [];
-  window.model = {
-    get: (k) => state[k],
-    set: (k, v) => { state[k] = v; },
-    save_changes() {},
-    send: (m) => window.asked.push(m),
-    on: (name, f) => { (listeners[name] ||= new Set()).add(f); },
-    off: (name, f) => listeners[name]?.delete(f),
-    told(k, v) { state[k] = v; for (const f of listeners[`change:${k}`] || []) f(); },
-    listening: () => Object.values(listeners).reduce((n, s) => n + s.size, 0),
-  };
-  const el = document.createElement("div");
-  el.id = "live";
-  document.querySelector("main").append(el);
-  window.stop = module.default.render({ model: window.model, el });
-}"""
-
-
 def test_page_with_a_kernel_asks_and_shows_the_answer(visit):
     """The kernel is played by the test: the page's question goes to the widget class, its answer back to the page."""
     page = visit(EXPLORER)
@@ -351,7 +234,7 @@ def test_page_with_a_kernel_asks_and_shows_the_answer(visit):
     live = page.locator("#live")
     page.wait_for_function("window.asked.length == 1")
     choose(live, "leapfrog")
-    set_h(live, 1.25)
+    set_slider(live, 125)
     page.wait_for_function("window.asked.at(-1).h == 1.25")
     assert live.get_attribute("data-mode") == "page"
 
@@ -364,7 +247,7 @@ def test_page_with_a_kernel_asks_and_shows_the_answer(visit):
     assert drawn(live)["source"] == "kernel"
     np.testing.assert_array_equal(drawn(live)["sizes"], stability.unpack(kernel.exact["sizes"], "<f8"))
 
-    set_h(live, 1.26)  # the answer was to another question
+    set_slider(live, 126)  # the answer was to another question
     assert live.get_attribute("data-mode") == "page"
     page.evaluate("window.model.told('h', 0.5)")  # Python sets h
     assert drawn(live)["h"] == 0.5

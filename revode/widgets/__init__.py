@@ -1,5 +1,6 @@
-"""Interactive figures that work in the built book without a kernel, and recompute where one answers."""
+"""Interactive figures that work in the built book without a kernel; the step-size explorer also asks one for more."""
 
+from .revnet import RevNetPad
 from .step_size import StepSizeExplorer
 
-__all__ = ["StepSizeExplorer"]
+__all__ = ["RevNetPad", "StepSizeExplorer"]

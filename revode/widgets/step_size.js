@@ -1,6 +1,6 @@
 // The step-size explorer: one front end for the built page (no kernel) and for JupyterLab and Colab (kernel).
-// No imports, so that nothing is fetched. The mathematics below is a second implementation of revode.stability;
-// tests/test_widget_numbers.py holds the two together.
+// Stands behind shared.js. The mathematics below is a second implementation of revode.stability; tests/test_site.py
+// holds the two together.
 
 // ------------------------------------------------------------------------------------------- mathematics
 
@@ -95,59 +95,14 @@ function exact(problem, y0, t) {
   return [e * (co * q + si * ((a - m) * q + b * p)), e * (co * p + si * (c * q + (d - m) * p))];
 }
 
-// -------------------------------------------------------------------------------------------- small tools
-
-const NS = "http://www.w3.org/2000/svg";
-let serial = 0;
-
-function make(tag, attrs = {}, ...children) {
-  const e = document.createElement(tag);
-  for (const [k, v] of Object.entries(attrs)) {
-    if (v === true) e.setAttribute(k, "");
-    else if (v !== false && v !== undefined) e.setAttribute(k, v);
-  }
-  e.append(...children);
-  return e;
-}
-function svg(tag, attrs = {}, text) {
-  const e = document.createElementNS(NS, tag);
-  for (const [k, v] of Object.entries(attrs)) e.setAttribute(k, v);
-  if (text !== undefined) e.textContent = text;
-  return e;
-}
-function unpack(b64, Type) {
-  const s = atob(b64), u = new Uint8Array(s.length);
-  for (let i = 0; i < s.length; i++) u[i] = s.charCodeAt(i);
-  return new Type(u.buffer); // little-endian, as every browser platform is
-}
-const SUP = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
-const power = (n) => "10" + [...String(n)].map((c) => SUP[c]).join("");
-function words(x) { // a positive number for people
-  if (!Number.isFinite(x)) return "beyond all numbers";
-  if (x === 0 || (x >= 0.01 && x < 1000)) return x.toFixed(x < 10 ? 2 : x < 100 ? 1 : 0);
-  let n = Math.floor(Math.log10(x)), m = x / 10 ** n;
-  if (m >= 9.95) { m = 1; n += 1; }
-  return `${m.toFixed(1)} × ${power(n)}`;
-}
-const capital = (s) => s[0].toUpperCase() + s.slice(1);
-const clamp = (x, a, b) => Math.min(b, Math.max(a, x));
-
-/** An SVG path; points out of [-9999, 9999] are drawn at its edge, gaps where broken(k) says so. */
-function path(points, broken = () => false) {
-  let d = "";
-  points.forEach(([x, y], k) => {
-    if (Number.isNaN(x) || Number.isNaN(y)) return;
-    d += `${d && !broken(k) ? "L" : "M"}${clamp(x, -9999, 9999).toFixed(2)} ${clamp(y, -9999, 9999).toFixed(2)}`;
-  });
-  return d;
-}
+/** An angle in [-pi, pi]. */
 const wrap = (q) => q - 2 * Math.PI * Math.round(q / (2 * Math.PI));
-const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 // --------------------------------------------------------------------------------------------- the widget
 
 function render({ model, el: host }) {
-  const id = `rv-step-${++serial}`;
+  const ui = skeleton(host, "step", model.get("title"));
+  const { controls, panels, foot } = ui;
   const spec = model.get("spec");
   const compact = model.get("compact");
   const layerData = model.get("layer") || {};
@@ -160,55 +115,21 @@ function render({ model, el: host }) {
   const state = { scheme: "", problem: "", h: 0, cursor: null, answer: null };
 
   // ---- skeleton
-  host.classList.add("rv-step");
   if (compact) host.classList.add("rv-compact");
   host.dataset.mode = "page";
-  const figure = make("figure", { "aria-labelledby": `${id}-title` });
-  const title = make("figcaption", { id: `${id}-title`, class: "rv-title" }, model.get("title"));
-  const controls = make("div", { class: "rv-controls" });
-  const problemBox = choice("problem", "Problem", problems, (p) => p.title);
-  const schemeBox = choice("scheme", "Scheme", schemes, (s) => s.title);
+  const user = (change) => { stop(); choose(change); shared.push(state); };
+  const problemBox = choice(ui, "problem", "Problem", problems, (problem) => user({ problem }));
+  const schemeBox = choice(ui, "scheme", "Scheme", schemes, (scheme) => user({ scheme }), (s) => `rv-${s.name}`);
+  const step = slider(ui, "h", "step size h", (k) => user({ h: k * state.unit }));
+  const plane = svg("svg", { class: "rv-plane rv-square", "aria-hidden": "true" });
+  const region = svg("svg", { class: "rv-region rv-square", "aria-hidden": "true" });
+  const depth = svg("svg", { class: "rv-depth rv-wide", "aria-hidden": "true" });
+  const play = make("button", { type: "button", class: "rv-play" }, "▶ run the blocks");
   if (!compact) controls.append(problemBox.box);
   controls.append(schemeBox.box);
-  const why = make("p", { class: "rv-why", id: `${id}-why` });
-
-  const range = make("input", { id: `${id}-h`, type: "range" });
-  // in command mode JupyterLab takes the arrow keys from a focused element that has not this attribute
-  range.dataset.lmSuppressShortcuts = "true";
-  const shown = make("output", { for: `${id}-h` });
-  const strip = svg("svg", { class: "rv-strip", "aria-hidden": "true" });
-  const ticks = make("div", { class: "rv-ticks" });
-  const slider = make("div", { class: "rv-slider" },
-    make("div", { class: "rv-slider-head" },
-      make("label", { for: `${id}-h` }, "step size h"), shown),
-    strip, range, ticks);
-
-  const say = make("p", { class: "rv-say", id: `${id}-say` });
-  const spoken = make("p", { class: "rv-spoken", "aria-live": "polite" });
-  const panels = make("div", { class: "rv-panels", role: "img", "aria-labelledby": `${id}-title ${id}-say` });
-  const plane = svg("svg", { class: "rv-plane", "aria-hidden": "true" });
-  const region = svg("svg", { class: "rv-region", "aria-hidden": "true" });
-  const depth = svg("svg", { class: "rv-depth", "aria-hidden": "true" });
+  controls.after(schemeBox.why, step.box);
   panels.append(plane, ...(compact ? [] : [region]), depth);
-  const play = make("button", { type: "button", class: "rv-play" }, "▶ run the blocks");
-  const foot = make("div", { class: "rv-foot" }, play, say);
-  figure.append(title, controls, why, slider, panels, foot, spoken);
-  host.append(figure);
-
-  /** A row of radio buttons that look like one segmented control. */
-  function choice(name, legend, items, text) {
-    const box = make("fieldset", { class: "rv-choice" }, make("legend", {}, legend));
-    const inputs = {};
-    for (const item of items) {
-      const input = make("input", { type: "radio", name: `${id}-${name}`, value: item.name });
-      input.dataset.lmSuppressShortcuts = "true";
-      input.addEventListener("change", () => { choose({ [name]: item.name }); push(); });
-      inputs[item.name] = input;
-      const mark = name === "scheme" ? [make("i", { class: `rv-key rv-${item.name}` })] : [];
-      box.append(make("label", {}, input, make("span", {}, ...mark, text(item))));
-    }
-    return { box, inputs };
-  }
+  foot.prepend(play);
 
   function readLayer(d) {
     const f32 = unpack(d.eigenvalues, Float32Array);
@@ -246,7 +167,6 @@ function render({ model, el: host }) {
     const sizes = Float64Array.from({ length: N + 1 }, (_, j) => size(problem, states[2 * j], states[2 * j + 1]));
     return { states, sizes, source: "page" };
   }
-  const nearest = (g, h) => g.reduce((b, x, i) => (Math.abs(x - h) < Math.abs(g[b] - h) ? i : b), 0);
   const worst = (scheme, problem, h) =>
     Math.max(...lambda(problem).map((l) => growth(scheme, C.times(h, l))));
   const unstable = (g) => g > 1 + 1e-9;
@@ -264,73 +184,36 @@ function render({ model, el: host }) {
     Object.assign(state, change);
     const problem = P[state.problem];
     if (problem !== before) {
-      const [lo, hi, step] = bounds(problem);
+      const [lo, hi, unit] = bounds(problem);
       if (before && problem.layer !== before.layer) { // another unit of h: keep h * omega
         state.h *= C.abs(largest(before)) / C.abs(largest(problem));
       }
       // counted in steps, so that the slider's own rounding never enters
-      Object.assign(range, { min: 1, max: Math.round(hi / step), step: 1 });
-      state.unit = step;
-      range.min = Math.round(lo / step);
+      step.bounds(Math.round(lo / unit), Math.round(hi / unit));
+      state.unit = unit;
     }
     if (problem.why[state.scheme]) state.scheme = schemes.find((s) => !problem.why[s.name]).name;
-    const k = clamp(Math.round(state.h / state.unit), Number(range.min), Number(range.max));
+    const k = clamp(Math.round(state.h / state.unit), Number(step.range.min), Number(step.range.max));
     state.h = problem.layer ? layer.h[k - 1] : k / Math.round(1 / state.unit);
-    range.value = k;
+    state.k = k;
     state.cursor = null;
     draw();
-    speakSoon();
     askSoon();
   }
-  let pushing = false; // our own changes come back as events, one by one
-  function push() {
-    pushing = true;
-    for (const k of ["scheme", "problem", "h"]) model.set(k, state[k]);
-    pushing = false;
-    model.save_changes();
-  }
-  let askTimer = 0, speakTimer = 0;
+  let askTimer = 0;
   const askSoon = () => { // a kernel answers, a page does not
     clearTimeout(askTimer);
     const { scheme, problem, h } = state;
     askTimer = setTimeout(() => model.send({ kind: "recompute", scheme, problem, h }), 150);
   };
-  const speakSoon = () => { // not at every step of a drag
-    clearTimeout(speakTimer);
-    speakTimer = setTimeout(() => { spoken.textContent = say.textContent; }, 350);
-  };
 
   // ---- drawing
-  function frame(node, height, fallback) {
-    const w = Math.round(node.getBoundingClientRect().width) || fallback;
-    const h = typeof height === "function" ? height(w) : height;
-    node.setAttribute("viewBox", `0 0 ${w} ${h}`);
-    node.replaceChildren();
-    return [w, h];
-  }
-  const line = (node, cls, x1, y1, x2, y2) => node.append(svg("line", { class: cls, x1, y1, x2, y2 }));
-  const label = (node, x, y, text, cls = "", anchor = "start") =>
-    node.append(svg("text", { class: cls, x, y, "text-anchor": anchor }, text));
-  function clip(node, name, x, y, width, height) {
-    const c = svg("clipPath", { id: `${id}-${name}` });
-    c.append(svg("rect", { x, y, width, height }));
-    const g = svg("g", { "clip-path": `url(#${id}-${name})` });
-    node.append(c, g);
-    return g;
-  }
-
   function drawPlane(problem, result) {
-    const [w, h] = frame(plane, (x) => x + 22, 330);
     // few choices for a layer, so that the window jumps seldom while the slider moves
     const far = problem.layer ? Math.max(...result.states.map(Math.abs)) : 0;
     const reach = problem.nonlinear ? Math.PI : problem.layer ? [1.6, 4, 10, 25].find((r) => far < 0.95 * r) || 25 : 2.2;
-    const k = w / 2 / reach, cx = w / 2, cy = 22 + w / 2;
-    const X = (q) => cx + k * q, Y = (p) => cy - k * p;
-    label(plane, 0, 13, problem.layer ? "a small change, in its main plane" : "state (q, p)", "rv-head");
-    plane.append(svg("rect", { class: "rv-frame", x: 0.5, y: 22.5, width: w - 1, height: w - 1, rx: 4 }));
-    const g = clip(plane, "plane", 1, 23, w - 2, w - 2);
-    line(g, "rv-axis", 0, cy, w, cy);
-    line(g, "rv-axis", cx, 22, cx, h);
+    const heading = problem.layer ? "a small change, in its main plane" : "state (q, p)";
+    const { g, w, h, cx, cy, X, Y, scale } = square(ui, plane, "plane", { heading, reach });
     // the flow behind
     for (const d of flow(problem, reach)) {
       g.append(svg("path", { class: "rv-flow", d: path(d.map(([q, p]) => [X(q), Y(p)])) }));
@@ -371,7 +254,7 @@ function render({ model, el: host }) {
       label(g, cx + 7, 38, "p", "rv-var");
     }
     if (left !== null) label(g, w / 2, h - 9, `leaves this window at block ${left}`, "rv-note rv-halo", "middle");
-    state.planeScale = { cx, cy, k };
+    state.planeScale = scale;
     state.marks = { plane: g, pts };
   }
 
@@ -412,15 +295,9 @@ function render({ model, el: host }) {
   }
 
   function drawRegion(problem, result) {
-    const [w, h] = frame(region, (x) => x + 22, 330);
-    const half = 2.9, k = w / 2 / half, cx = w / 2 + 0.3 * k, cy = 22 + w / 2;
-    const X = (x) => cx + k * x, Y = (y) => cy - k * y;
     const first = state.scheme === "euler" || state.scheme === "midpoint";
-    label(region, 0, 13, first ? "hλ over the stability region" : "eigenvalues of one block", "rv-head");
-    region.append(svg("rect", { class: "rv-frame", x: 0.5, y: 22.5, width: w - 1, height: w - 1, rx: 4 }));
-    const g = clip(region, "region", 1, 23, w - 2, w - 2);
-    line(g, "rv-axis", 0, cy, w, cy);
-    line(g, "rv-axis", cx, 22, cx, h);
+    const heading = first ? "hλ over the stability region" : "eigenvalues of one block";
+    const { g, w, h, cx, cy, k, X, Y, scale } = square(ui, region, "region", { heading, reach: 2.9, dx: 0.3 });
     const arc = (r, x, cls) => g.append(svg("circle", { class: cls, cx: X(x), cy: Y(0), r: r * k }));
     const hue = `rv-${state.scheme}`;
 
@@ -476,9 +353,8 @@ function render({ model, el: host }) {
     }
     for (const [z, bad] of dots) {
       const x = X(z[0]), y = Y(z[1]), r = problem.layer ? 2.2 : 5.5;
-      if (x < 0 || x > w || y < 22 || y > h) { // beyond the window: an arrow at its edge
-        const ex = clamp(x, 9, w - 9), ey = clamp(y, 31, h - 9), a = (Math.atan2(y - ey, x - ex) * 180) / Math.PI;
-        g.append(svg("path", { class: `rv-mark ${hue}`, d: "M7 0L-4 -5L-4 5Z", transform: `translate(${ex} ${ey}) rotate(${a})` }));
+      if (beyond(g, w, h, x, y, `rv-mark ${hue}`)) {
+        continue;
       } else if (bad && !problem.layer) {
         const s = 5;
         g.append(svg("path", {
@@ -494,7 +370,7 @@ function render({ model, el: host }) {
     if (first) label(g, cx + 6, 36, "Im", "rv-faint");
     if (first) label(g, w - 8, h - 9, "lines: growth per block", "rv-faint rv-halo", "end");
     if (problem.layer) label(g, w - 8, h - 25, `largest |Re λ| = ${words(problem.real_part)} ρ`, "rv-faint rv-halo", "end");
-    state.regionScale = { cx, cy, k };
+    state.regionScale = scale;
     state.dots = dots.map(([z]) => z);
   }
 
@@ -521,7 +397,6 @@ function render({ model, el: host }) {
 
   function drawDepth(problem, result) {
     const beside = compact && Math.abs(depth.getBoundingClientRect().top - plane.getBoundingClientRect().top) < 2;
-    const [w, h] = frame(depth, beside ? plane.viewBox.baseVal.height : 220, 680);
     // decades to show: few choices, so that the axis jumps seldom while the slider moves
     const s0 = problem.layer ? 1 : size(problem, ...problem.start);
     const seen = Array.from(result.sizes, (v) => Math.log10(v || 1e-9));
@@ -530,30 +405,18 @@ function render({ model, el: host }) {
     }
     const CEIL = [1, 2, 4, 8].find((c) => Math.max(...seen) <= c) || 8;
     const FLOOR = [-1, -2, -4].find((c) => Math.min(...seen) >= c) || -4;
-    const x0 = 40, x1 = w - 82, y0 = 23, y1 = h - 34;
-    const X = (j) => x0 + ((x1 - x0) * j) / N;
-    const L = (s) => clamp(s > 0 ? Math.log10(s) : FLOOR - 1, -20, 300);
-    const Y = (s) => y1 - ((y1 - y0) * (L(s) - FLOOR)) / (CEIL - FLOOR);
     const quantity = problem.layer ? "norm of a small change" : problem.nonlinear ? "√(2H), the size of the state" : "norm ‖y‖";
-    label(depth, 0, 13, `${quantity} over depth`, "rv-head");
-    for (let d = FLOOR; d <= CEIL; d += CEIL - FLOOR > 6 ? 2 : 1) {
-      const y = Y(10 ** d);
-      line(depth, d === 0 ? "rv-axis" : "rv-grid", x0, y, x1, y);
-      label(depth, x0 - 6, y + 4, d === 0 ? "1" : power(d), "rv-faint", "end");
-    }
-    for (const j of [0, 25, 50, 75, 100]) {
-      const x = X((j / 100) * N);
-      line(depth, "rv-tick", x, y1, x, y1 + 4);
-      label(depth, x, y1 + 16, String((j / 100) * N), "rv-faint", "middle");
-    }
-    label(depth, (x0 + x1) / 2, h - 4, "block j", "rv-faint", "middle");
-    const g = clip(depth, "depth", x0, y0, x1 - x0, y1 - y0);
-    const ends = [];
+    const axes = decades(ui, depth, "depth", {
+      heading: `${quantity} over depth`, height: beside ? plane.viewBox.baseVal.height : 220, floor: FLOOR, ceil: CEIL,
+      x: { from: 0, to: N, ticks: [0, 25, 50, 75, 100].map((j) => [(j / 100) * N, String((j / 100) * N)]), title: "block j" },
+    });
+    const { g, x0, x1, y0, y1, X, Y, scale } = axes;
+    const names = [];
     if (!problem.layer) {
       const pts = Array.from({ length: N + 1 }, (_, j) =>
         [X(j), Y(problem.nonlinear ? s0 : size(problem, ...exact(problem, problem.start, j * state.h)))]);
       g.append(svg("path", { class: "rv-exact", d: path(pts) }));
-      ends.push({ text: "exact", cls: "rv-exact-text", y: pts.at(-1)[1] });
+      names.push({ text: "exact", cls: "rv-exact-text", y: pts.at(-1)[1] });
     }
     const order = schemes.filter((s) => s.name !== state.scheme).concat(S[state.scheme]);
     for (const s of order) {
@@ -562,28 +425,16 @@ function render({ model, el: host }) {
       const pts = Array.from(r.sizes, (v, j) => [X(j), Y(v)]);
       const mine = s.name === state.scheme;
       g.append(svg("path", { class: `${mine ? "rv-path" : "rv-other"} rv-${s.name}`, d: path(pts) }));
-      ends.push({ text: s.title, cls: `rv-end rv-${s.name}${mine ? " rv-mine" : ""}`, y: pts.at(-1)[1], mine });
+      names.push({ text: s.title, cls: `rv-end rv-${s.name}${mine ? " rv-mine" : ""}`, y: pts.at(-1)[1], mine });
       if (mine) state.marks.depth = { g, pts, sizes: r.sizes, x0, x1, y0, y1 };
     }
-    // names at the ends of the lines, pushed apart
-    for (const e of ends) e.at = clamp(e.y, y0 + 4, y1 - 2);
-    ends.sort((a, b) => a.at - b.at);
-    for (let i = 1; i < ends.length; i++) ends[i].at = Math.max(ends[i].at, ends[i - 1].at + 13);
-    let over = ends.length ? Math.max(0, ends.at(-1).at - y1) : 0;
-    for (let i = ends.length - 1; i >= 0 && over > 0; i--) {
-      ends[i].at -= over;
-      over = i ? Math.max(0, ends[i - 1].at + 13 - ends[i].at) : 0;
-    }
-    for (const e of ends) {
-      const arrow = e.y < y0 ? " ↑" : e.y > y1 ? " ↓" : "";
-      label(depth, x1 + 6, e.at + 4, e.text + arrow, e.cls);
-    }
-    state.depthScale = { x0, x1, y0, y1, floor: FLOOR, ceil: CEIL };
+    ends(depth, names, axes);
+    state.depthScale = scale;
   }
 
   /** Over the slider: growth per block as a function of h, the stable part as a bar. */
   function drawStrip(problem) {
-    const [w, h] = frame(strip, 52, 680);
+    const [w, h] = frame(step.strip, 52, 680);
     const [, hi] = bounds(problem), pad = 11; // half the slider's thumb
     const X = (v) => pad + ((w - 2 * pad) * (v - state.unit)) / (hi - state.unit);
     const base = h - 8, Y = (g) => base - (base - 5) * clamp(Math.log(g) / Math.log(6), 0, 1);
@@ -595,22 +446,21 @@ function render({ model, el: host }) {
       pts.push([X(v), Y(rate(v))]);
     }
     const hue = `rv-${state.scheme}`;
-    strip.append(svg("path", { class: `rv-hill ${hue}`, d: `${path(pts)}L${X(hi)} ${base}L${X(state.unit)} ${base}Z` }));
-    strip.append(svg("path", { class: `rv-hill-line ${hue}`, d: path(pts) }));
+    step.strip.append(svg("path", { class: `rv-hill ${hue}`, d: `${path(pts)}L${X(hi)} ${base}L${X(state.unit)} ${base}Z` }));
+    step.strip.append(svg("path", { class: `rv-hill-line ${hue}`, d: path(pts) }));
     const crit = Math.min(problem.critical[state.scheme], hi);
-    line(strip, "rv-grid", pad, base, w - pad, base);
+    line(step.strip, "rv-grid", pad, base, w - pad, base);
     if (crit > state.unit) {
-      strip.append(svg("line", { class: `rv-segment ${hue}`, x1: X(state.unit), y1: base, x2: X(crit), y2: base }));
-      label(strip, X(state.unit), base - 6, X(crit) - X(state.unit) > 60 ? "stable" : "", "rv-note");
+      step.strip.append(svg("line", { class: `rv-segment ${hue}`, x1: X(state.unit), y1: base, x2: X(crit), y2: base }));
+      label(step.strip, X(state.unit), base - 6, X(crit) - X(state.unit) > 60 ? "stable" : "", "rv-note");
     }
-    label(strip, w - pad - 2, base - 6, "growth per block", "rv-note rv-halo", "end");
+    label(step.strip, w - pad - 2, base - 6, "growth per block", "rv-note rv-halo", "end");
     const x = X(state.h);
-    line(strip, "rv-needle", x, Y(rate(state.h)), x, h);
-    strip.append(svg("circle", { class: `rv-mark ${hue}`, cx: x, cy: Y(rate(state.h)), r: 3.5 }));
+    line(step.strip, "rv-needle", x, Y(rate(state.h)), x, h);
+    step.strip.append(svg("circle", { class: `rv-mark ${hue}`, cx: x, cy: Y(rate(state.h)), r: 3.5 }));
   }
 
   function drawTicks(problem) {
-    ticks.replaceChildren();
     const [, hi] = bounds(problem);
     const groups = new Map();
     for (const s of schemes) {
@@ -623,29 +473,14 @@ function render({ model, el: host }) {
     for (const { h, text } of problem.marks || []) {
       if (h <= hi) groups.set(text, { c: h, names: [], text });
     }
-    for (const { c, names, text: own } of groups.values()) {
-      const mine = names.some((s) => s.name === state.scheme);
+    step.marks([...groups.values()].map(({ c, names, text: own }) => {
       const text = own || names.map((s) => s.title).join(", ");
-      const b = make("button", { type: "button", class: `rv-tick-button${mine ? " rv-mine" : ""}`,
-        "aria-label": `set h to ${show(c, problem)}, ${own ? "" : "critical for "}${text}` },
-      make("b", {}, show(c, problem).replace(/\.?0+$/, "")), ` ${text}`);
-      b.style.setProperty("--at", (c - state.unit) / (hi - state.unit));
-      b.addEventListener("click", () => { choose({ h: c }); push(); range.focus(); });
-      ticks.append(b);
-    }
-    spread();
-    if (!groups.size) ticks.append(make("span", { class: "rv-none" }, "no step size is stable here"));
-  }
-
-  /** Names of ticks that would lie over each other stand in a second row. */
-  function spread() {
-    let end = -1;
-    for (const b of [...ticks.children].sort((x, y) => x.style.getPropertyValue("--at") - y.style.getPropertyValue("--at"))) {
-      const box = b.getBoundingClientRect();
-      if (box.left < end) b.classList.add("rv-below");
-      else end = box.right;
-    }
-    ticks.classList.toggle("rv-two", ticks.querySelector(".rv-below") !== null);
+      return {
+        at: (c - state.unit) / (hi - state.unit), value: show(c, problem).replace(/\.?0+$/, ""), text,
+        title: `set h to ${show(c, problem)}, ${own ? "" : "critical for "}${text}`,
+        mine: names.some((s) => s.name === state.scheme), click: () => user({ h: c }),
+      };
+    }), "no step size is stable here");
   }
 
   function sentence(problem, result, g) {
@@ -673,21 +508,11 @@ function render({ model, el: host }) {
     const problem = P[state.problem];
     const result = run(state.scheme, problem, state.h);
     const g = worst(state.scheme, problem, state.h);
-    for (const [n, input] of Object.entries(problemBox.inputs)) input.checked = n === state.problem;
-    const reasons = new Map();
-    for (const s of schemes) {
-      const input = schemeBox.inputs[s.name], reason = problem.why[s.name];
-      input.checked = s.name === state.scheme;
-      input.disabled = Boolean(reason);
-      input.title = reason || "";
-      if (reason) { input.setAttribute("aria-describedby", `${id}-why`); reasons.set(reason, [...(reasons.get(reason) || []), s.title]); }
-      else input.removeAttribute("aria-describedby");
-    }
-    why.textContent = `Not offered here. ${[...reasons].map(([r, who]) => `${capital(who.join(" and "))}: ${r}.`).join(" ")}`;
-    why.hidden = !reasons.size;
-    shown.textContent = show(state.h, problem);
-    range.setAttribute("aria-valuetext", `h = ${show(state.h, problem)}, ${unstable(g) ? "unstable" : "stable"}`);
-    say.textContent = sentence(problem, result, g);
+    const at = `h = ${show(state.h, problem)}`;
+    problemBox.show(state.problem);
+    schemeBox.show(state.scheme, problem.why);
+    step.show(state.k, show(state.h, problem), `${at}, ${unstable(g) ? "unstable" : "stable"}`);
+    ui.tell(sentence(problem, result, g));
     host.dataset.h = state.h;
     host.dataset.scheme = state.scheme;
     host.dataset.problem = state.problem;
@@ -749,41 +574,28 @@ function render({ model, el: host }) {
   play.hidden = still();
 
   // ---- wiring
-  range.addEventListener("input", () => {
-    stop();
-    choose({ h: Number(range.value) * state.unit });
-    push();
-  });
-  const onModel = () => {
-    const change = { h: model.get("h"), scheme: model.get("scheme"), problem: model.get("problem") };
-    if (pushing || !P[change.problem] || !S[change.scheme]) return;
+  const shared = bind(model, ["h", "scheme", "problem"], (change) => {
+    if (!P[change.problem] || !S[change.scheme]) return;
     if (change.h !== state.h || change.scheme !== state.scheme || change.problem !== state.problem) choose(change);
-  };
+  });
   const onExact = () => {
     const a = model.get("exact");
     if (!a || !a.states) return;
     state.answer = { ...a, states: unpack(a.states, Float64Array), sizes: unpack(a.sizes, Float64Array), source: "kernel" };
     if (a.scheme === state.scheme && a.problem === state.problem && Math.abs(a.h - state.h) < 1e-12) {
       draw();
-      speakSoon();
     }
   };
-  for (const name of ["h", "scheme", "problem"]) model.on(`change:${name}`, onModel);
   model.on("change:exact", onExact);
-  let width = 0;
-  const watch = new ResizeObserver(() => {
-    const w = panels.getBoundingClientRect().width;
-    if (Math.abs(w - width) > 1) { width = w; draw(); }
-  });
   const wanted = model.get("problem");
   choose({ scheme: model.get("scheme"), problem: P[wanted] ? wanted : problems[0].name, h: model.get("h") });
-  watch.observe(panels);
+  const unwatch = watchWidth(panels, draw);
   return () => {
     stop();
-    watch.disconnect();
+    unwatch();
     clearTimeout(askTimer);
-    clearTimeout(speakTimer);
-    for (const name of ["h", "scheme", "problem"]) model.off(`change:${name}`, onModel);
+    ui.silence();
+    shared.off();
     model.off("change:exact", onExact);
   };
 }

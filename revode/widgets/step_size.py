@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-import anywidget
 import numpy as np
 import traitlets as t
 
 from .. import stability
 from ..errors import RevodeError
 from ..stability import PROBLEMS, STABILITY_LIMIT, Layer
+from .base import HERE, InteractiveFigure
 
-_HERE = Path(__file__).parent
-LAYER_FILE = _HERE / "step_size_layer.json"  # written by revode.widgets.trained_layer
+LAYER_FILE = HERE / "step_size_layer.json"  # written by revode.widgets.trained_layer
 STEPS = 100
 H_STEP, H_MAX = 0.01, 2.5
 TITLES = {"euler": "Euler", "midpoint": "midpoint", "hamiltonian": "Verlet", "leapfrog": "leapfrog"}
@@ -69,7 +67,7 @@ def best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-class StepSizeExplorer(anywidget.AnyWidget):
+class StepSizeExplorer(InteractiveFigure):
     """Slider over the step size h, choice of scheme and of problem; stability region, trajectory, norm over depth.
 
     The page computes the problems in the plane itself and takes the trained layer from precomputed data, so the
@@ -81,9 +79,6 @@ class StepSizeExplorer(anywidget.AnyWidget):
         compact: A smaller figure without the choice of problem and the stability region.
         **traits: ``h``, ``scheme``, ``problem`` and ``title`` to begin with.
     """
-
-    _esm = _HERE / "step_size.js"
-    _css = _HERE / "step_size.css"
 
     scheme = t.Enum(list(TITLES), "euler").tag(sync=True)
     problem = t.Unicode("centre").tag(sync=True)
