@@ -26,9 +26,9 @@ DATA_FILE = Path(__file__).parent / "drift.json"
 #: Numbers of blocks, eight to a factor of ten.
 DEPTHS = tuple(sorted({round(10 ** (k / 8)) for k in range(25)}))
 #: Depths at which exact arithmetic is looked at.
-EXACT_DEPTHS = (10, 100, 1000)
+EXACT_DEPTHS = (1, 10, 100, 1000)
 #: Step sizes; the critical ones of the schemes come among them.
-STEPS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.4)
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.4)
 #: Factors c of the momentum rule, which has no step size.
 FACTORS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "momentum")
@@ -104,8 +104,8 @@ def make(
         (values, dtypes): the first depth that overflows, or 0.
     """
     x = drift.random_input(batch, width, seed)
-    stages = {name: drift.random_stage(name, max(depths), steps[0], width=width, seed=seed) for name in SCHEMES[:-1]}
-    stages["momentum"] = drift.random_stage("momentum", max(depths), factors[0], width=width, seed=seed)
+    first = dict.fromkeys(SCHEMES, steps[0]) | {"momentum": factors[0]}
+    stages = {name: drift.random_stage(name, max(depths), h, width=width, seed=seed) for name, h in first.items()}
     limits = {n: np.floor(100 * drift.critical_step(s, x[:1])) / 100 for n, s in stages.items() if n != "momentum"}
     steps = sorted({*steps, *(float(limit) for limit in limits.values() if limit)})
     schemes = []
