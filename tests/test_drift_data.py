@@ -8,10 +8,11 @@ import math
 import numpy as np
 import pytest
 import torch
+import traitlets
 
 from revode import results, stability
 from revode.analysis import drift
-from revode.widgets import drift_data
+from revode.widgets import DriftExplorer, drift_data
 from revode.widgets.drift_data import DATA_FILE, quantised, restored
 
 SMALL = {"depths": (1, 10, 30), "steps": (0.1, 2.5), "factors": (0.2, 0.9), "exact_depths": (5, 30)}
@@ -112,3 +113,13 @@ def test_prediction_meets_every_measurement_from_a_hundred_blocks_on(bundled):
     ratios = np.concatenate(ratios)
     assert len(ratios) > 500
     print(np.quantile(ratios, [0, 0.01, 0.05, 0.5, 0.95, 0.99, 1]))
+
+
+def test_values_that_were_not_measured_are_refused():
+    with pytest.raises(traitlets.TraitError, match=r"h = 0\.33 must be one of the measured values \[0\.01"):
+        DriftExplorer(h=0.33)
+    with pytest.raises(traitlets.TraitError, match=r"c = 0\.1 must be one of the measured values \[0\.5"):
+        DriftExplorer(c=0.1)
+    for wrong in ({"scheme": "euler"}, {"dtype": "int8"}):
+        with pytest.raises(traitlets.TraitError):
+            DriftExplorer(**wrong)

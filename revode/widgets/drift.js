@@ -59,7 +59,7 @@ function render({ model, el: host }) {
   // ---- drawing
   function drawDepth(mine, others) {
     const axes = decades(ui, depth, "depth", {
-      heading: "relative error of the input that comes back", height: 330, floor: FLOOR, ceil: CEIL, left: 44, foot: 38 + BAND,
+      heading: "relative error of the input that comes back", height: 330, floor: FLOOR, ceil: CEIL, left: 44, right: 88, foot: 38 + BAND,
       x: { from: 1, to: last, log: true, ticks: [], title: "depth, number of blocks" },
     });
     const { g, x0, x1, y0, y1, X, Ylog } = axes, zero = y1 + 6 + BAND / 2;
@@ -112,12 +112,12 @@ function render({ model, el: host }) {
     for (const [x] of pts) depth.append(svg("circle", { class: "rv-zero-dot", cx: x.toFixed(2), cy: zero, r: 2.4 }));
     label(depth, x1 + 6, zero + 4, "exact", "rv-note");
   }
-  function drawOverflow({ x0, x1, y0, X }, mine) {
-    const x = X(mine.overflow), right = x > (x0 + x1) / 2, s = 4.5;
+  function drawOverflow({ x1, y0, X }, mine) {
+    const x = X(mine.overflow), left = x1 - x < 135, s = 4.5; // to the right the measured line has gone
     depth.append(svg("path", {
       class: `rv-cross rv-${mine.name}`, transform: `translate(${x.toFixed(2)} ${y0})`, d: `M${-s} ${-s}L${s} ${s}M${s} ${-s}L${-s} ${s}`,
     }));
-    label(depth, x + (right ? -9 : 9), y0 + 13, `overflow at block ${mine.overflow}`, "rv-note rv-halo", right ? "end" : "start");
+    label(depth, x + (left ? -9 : 9), y0 + 13, `overflow at block ${mine.overflow}`, "rv-note rv-halo", left ? "end" : "start");
   }
 
   // ---- words
