@@ -72,6 +72,25 @@ def test_without_any_file_the_chapter_says_so_and_shows_no_number(bundle):
     assert "0 and 0 finished" in figures.compare_networks()
 
 
+def test_exact_arithmetic_is_judged_by_the_spread_of_the_seeds_and_counts_for_no_plan(bundle):
+    write(bundle, "hamiltonian-74", 0, 0.750)
+    write(bundle, "hamiltonian-74", 1, 0.756)
+    assert "not finished" in figures.exact_training().alt
+    write(bundle, "hamiltonian-74", 0, 0.752, arithmetic="exact", steps=2000)
+    told = figures.exact_training()
+    assert [row[:4] for row in told.rows] == [
+        ("float32", 0, "finished", "75.00 %"),
+        ("float32", 1, "finished", "75.60 %"),
+        ("exact", 0, "finished", "75.20 %"),
+    ]
+    assert "inside the range" in told.alt
+    assert "-0.10 points" in told.alt
+    assert figures.accuracy_summary().rows[0][2].startswith("75.30 ±"), "the mean is of float32 alone"
+    assert "rebuilt, exact" in cells(figures.planned_runs())
+    write(bundle, "hamiltonian-74", 0, 0.70, arithmetic="exact", steps=2000)
+    assert "OUTSIDE" in figures.exact_training().alt
+
+
 def test_finished_unfinished_failed_and_missing_runs_are_told_apart(bundle):
     write(bundle, "hamiltonian-74", 0, 0.80)
     write(bundle, "leapfrog-26", 0, 0.5, at=750, status="unfinished")

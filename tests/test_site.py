@@ -40,7 +40,7 @@ def test_page_is_quiet_offline_light_and_has_its_math_and_widgets(visit, name):
     for widget in page.locator(".anywidget-static:not(.needs-kernel)").all():
         assert widget.get_attribute("data-mounted") == "true"
     raw = packed = 0
-    for url, request in page.bytes.items():
+    for url, request in list(page.bytes.items()):
         redirect = name == "index" and url.endswith("/index.html") and TOC["root"] not in url
         if not redirect and not url.startswith(("blob:", "data:")):  # those came with the page
             body = request.response().body()

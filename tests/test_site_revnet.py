@@ -29,14 +29,19 @@ def put(widget, alpha: float, beta: float) -> dict:
     return drawn(widget)
 
 
-@pytest.mark.parametrize(
-    ("alpha", "beta"), [(1, 1), (1, -1), (2, -2), (0.1, 0.1), (-0.5, 2.5), (3, -3), (0, 2), (-0.05, 0.3)]
-)
-def test_page_draws_the_numbers_that_the_package_computes(pad, alpha, beta):
+CASES = [(1, 1), (1, -1), (2, -2), (0.1, 0.1), (-0.5, 2.5), (3, -3), (0, 2), (-0.05, 0.3)]
+
+
+def test_page_draws_the_numbers_that_the_package_computes(pad):
+    for alpha, beta in CASES:
+        compare(pad, alpha, beta)
+
+
+def compare(pad, alpha: float, beta: float) -> None:
     got = put(pad, alpha, beta)
     assert (got["alpha"], got["beta"]) == (alpha, beta)
-    roots = sorted((complex(*r) for r in got["roots"]), key=lambda r: (r.real, r.imag))
-    want = sorted(stability.coupling_roots(alpha, beta).tolist(), key=lambda r: (r.real, r.imag))
+    roots = sorted((complex(*r) for r in got["roots"]), key=lambda r: (round(r.real, 9), r.imag))
+    want = sorted(stability.coupling_roots(alpha, beta).tolist(), key=lambda r: (round(r.real, 9), r.imag))
     assert roots == pytest.approx(want, rel=1e-7, abs=1e-7)  # where they coincide, half the digits
     assert got["growth"] == pytest.approx(np.abs(want).max(), rel=1e-7)
 
@@ -61,7 +66,9 @@ def test_page_draws_the_numbers_that_the_package_computes(pad, alpha, beta):
     axis = got["scale"]["depth"]
     for hue, values in (("revnet", got["there"]), ("leapfrog", got["back"])):
         points = points_of(pad.locator(f"svg.rv-depth path.rv-path.rv-{hue}"))
-        y = axis["y1"] - (axis["y1"] - axis["y0"]) * (np.log10(values) - axis["floor"]) / (axis["ceil"] - axis["floor"])
+        y = axis["y1"] - (axis["y1"] - axis["y0"]) * (np.log10(np.array(values, float)) - axis["floor"]) / (
+            axis["ceil"] - axis["floor"]
+        )
         np.testing.assert_allclose(points[:, 1], y, atol=0.02)
         np.testing.assert_allclose(points[:, 0], np.linspace(axis["x0"], axis["x1"], LAYERS + 1), atol=0.02)
 
@@ -71,7 +78,7 @@ def test_slider_by_key_and_pad_by_drag_change_the_drawing_and_the_spoken_sentenc
     slider = pad.get_by_role("slider", name=SECOND)
     slider.focus()
     pad.page.keyboard.press("ArrowLeft")
-    assert slider.get_attribute("aria-valuetext") == "beta = 0.95, unstable"
+    assert slider.get_attribute("aria-valuetext") == "beta = 1.45, unstable"
     seen.append(picture(pad))
     said.append(spoken(pad))
 
@@ -83,7 +90,7 @@ def test_slider_by_key_and_pad_by_drag_change_the_drawing_and_the_spoken_sentenc
         x, y = place["cx"] + place["k"] * alpha, place["cy"] - place["k"] * beta
         return box["x"] + pixel * x, box["y"] + pixel * y
 
-    pad.page.mouse.move(*at(1, 0.95))
+    pad.page.mouse.move(*at(1.5, 1.45))
     pad.page.mouse.down()
     pad.page.mouse.move(*at(1.5, -1.0), steps=6)
     pad.page.mouse.up()

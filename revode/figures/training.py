@@ -33,8 +33,16 @@ def _percent(value: float) -> str:
 
 
 def in_protocol(record: dict) -> bool:
-    """Whether a training result is one of ``PROTOCOL``, whatever its network and seed."""
+    """Whether a training result is one of ``PROTOCOL`` in floating point, whatever its network and seed."""
+    return _shortened(record) and _arithmetic(record) == "float"
+
+
+def _shortened(record: dict) -> bool:
     return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
+
+
+def _arithmetic(record: dict) -> str:
+    return record["settings"].get("arithmetic", "float")  # files from before there was a choice have none
 
 
 def planned_results() -> list[tuple[str, int, dict | None]]:
@@ -201,7 +209,9 @@ def _run_row(model: str, seed: int, record: dict | None, other: bool = False) ->
 
 def _activations(record: dict) -> str:
     settings = record["settings"]
-    return "stored" if settings["memory"] == "stored" or settings["model"].startswith("resnet") else "rebuilt"
+    if settings["memory"] == "stored" or settings["model"].startswith("resnet"):
+        return "stored"
+    return "rebuilt" if _arithmetic(record) == "float" else "rebuilt, exact"
 
 
 def _hardware(record: dict) -> str:
@@ -261,6 +271,49 @@ def compare_networks(first: str = "hamiltonian-74", second: str = "resnet-32") -
     return (
         f"{names}:\n{difference:+.2f} points, standard error {error:.2f} ({len(a)} and {len(b)} seeds); "
         f"{verdict} two standard errors."
+    )
+
+
+def exact_training(model: str = "hamiltonian-74") -> Table:
+    """Runs of one network in exact arithmetic beside the finished ones in floating point, and a verdict.
+
+    Args:
+        model: A network of ``PLANNED``.
+    """
+    exact = [r for r in results.everything("training") if _shortened(r) and r["settings"]["model"] == model]
+    exact = [r for r in exact if _arithmetic(r) == "exact"]
+    floats = _finished()[model]
+    rows = []
+    for record in floats + exact:
+        final, error = record["final"], record["final"].get("inverse_error")
+        status = record["status"]
+        if status != "finished":
+            status += f" at step {final['step']:,}"
+        rows.append(
+            (
+                "exact" if record in exact else "float32",
+                record["seed"],
+                status,
+                _percent(final["test_accuracy"]) if "test_accuracy" in final else "–",
+                f"{final['train_loss']:.3f}" if "train_loss" in final else "–",
+                "–" if error is None else f"{error:.1e}" if error else "0",
+            )
+        )
+    values = [100 * r["final"]["test_accuracy"] for r in floats]
+    done = [100 * r["final"]["test_accuracy"] for r in exact if r["status"] == "finished"]
+    verdict = "The run in exact arithmetic is not finished."
+    if done and len(values) > 1:
+        inside = min(values) <= min(done) and max(done) <= max(values)
+        away = np.mean(done) - np.mean(values)
+        verdict = (
+            f"Exact arithmetic lies {'inside' if inside else 'OUTSIDE'} the range of the seeds in float32 "
+            f"({min(values):.2f} to {max(values):.2f} %), {away:+.2f} points from their mean, "
+            f"where one standard deviation between seeds is {np.std(values, ddof=1):.2f}."
+        )
+    return table(
+        ("arithmetic", "seed", "status", "test accuracy", "training loss", "error of the way back"),
+        rows,
+        f"{_title(model)}, the shortened training of chapter 5, on all test images. {verdict}",
     )
 
 

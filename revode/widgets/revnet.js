@@ -81,7 +81,7 @@ function render({ model, el: host }) {
       if (a < reach) label(g, X(a) + 3, Y(a) - 3, String(rate), "rv-faint rv-halo");
     }
     g.append(svg("path", { class: "rv-exact", d: path([[X(-reach), Y(reach)], [X(reach), Y(-reach)]]) }));
-    label(g, X(-0.97 * reach), Y(0.8 * reach), "β = −α", "rv-note rv-halo");
+    label(g, X(-0.55 * reach), Y(0.62 * reach), "β = −α", "rv-note rv-halo");
     label(g, X(0.5 * reach), Y(-0.26 * reach), "stable", "rv-note", "middle");
     label(g, w - 8, s.cy - 6, "α", "rv-var", "end");
     label(g, s.cx + 7, 38, "β", "rv-var");

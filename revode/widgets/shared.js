@@ -4,7 +4,6 @@
 // ---------------------------------------------------------------------------------------------- elements
 
 const NS = "http://www.w3.org/2000/svg";
-let serial = 0;
 
 function make(tag, attrs = {}, ...children) {
   const e = document.createElement(tag);
@@ -52,7 +51,8 @@ const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 /** Title, controls, panels and the sentence under them; a figure appends its own to these.
  *  `panels` is one picture to a screen reader: title and sentence are its name. */
 function skeleton(host, name, titleText) {
-  const id = `rv-${name}-${++serial}`;
+  // by chance and not counted: in a notebook every figure has this module for itself
+  const id = `rv-${name}-${Math.random().toString(36).slice(2, 10)}`;
   host.classList.add("rv-widget", `rv-${name}`);
   const title = make("figcaption", { id: `${id}-title`, class: "rv-title" }, titleText);
   const controls = make("div", { class: "rv-controls" });
