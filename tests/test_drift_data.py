@@ -13,7 +13,8 @@ import traitlets
 from revode import results, stability
 from revode.analysis import drift
 from revode.widgets import DriftExplorer, drift_data
-from revode.widgets.drift_data import DATA_FILE, quantised, restored
+from revode.widgets.drift import DATA_FILE, DTYPES, SCHEMES
+from revode.widgets.drift_data import quantised, restored
 
 SMALL = {"depths": (1, 10, 30), "steps": (0.1, 2.5), "factors": (0.2, 0.9), "exact_depths": (5, 30)}
 SIZE = {"width": 8, "batch": 4, "seed": 3}
@@ -39,7 +40,7 @@ def test_codes_keep_a_number_to_a_thousandth_of_a_decade_and_what_is_none():
 
 def test_packed_numbers_are_the_measured_and_the_predicted_ones():
     data = drift_data.make(**SMALL, **SIZE)
-    assert [s["name"] for s in data["schemes"]] == list(drift_data.SCHEMES)
+    assert [s["name"] for s in data["schemes"]] == list(SCHEMES)
     x = drift.random_input(SIZE["batch"], SIZE["width"], SIZE["seed"])
     overflows = 0
     for s in data["schemes"]:
@@ -83,6 +84,7 @@ def test_bundled_file_names_its_origin_and_is_of_a_committed_tree(bundled):
     assert bundled["origin"]["uncommitted_changes"] is False
     assert bundled["setting"] == {"width": 64, "batch": 16, "seed": 0}
     assert tuple(bundled["depths"]) == drift_data.DEPTHS
+    assert tuple(d["name"] for d in bundled["dtypes"]) == DTYPES
 
 
 def test_bundled_file_is_what_this_package_measures(bundled):

@@ -2,7 +2,7 @@
 // Nothing is computed here: the numbers are those of revode.widgets.drift_data, unpacked.
 
 const BAND = 24; // the broken-off foot of the axis, where an error of exactly 0 has its place
-const FLOOR = -17, CEIL = 3;
+const FLOOR = -18, CEIL = 3;
 
 /** Scheme by name, with arrays [value][dtype][depth] of what was measured; 0 stays 0, what overflowed is Infinity. */
 function readSchemes({ schemes, depths, exact_depths: exactDepths, dtypes, quantum, codes }) {

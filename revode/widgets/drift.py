@@ -8,10 +8,11 @@ from typing import Any
 
 import traitlets as t
 
-from .base import InteractiveFigure
-from .drift_data import DATA_FILE, SCHEMES
+from .base import HERE, InteractiveFigure
 from .step_size import TITLES
 
+DATA_FILE = HERE / "drift.json"  # written by revode.widgets.drift_data
+SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "momentum")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 

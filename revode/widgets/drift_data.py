@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,8 +19,7 @@ from .. import results, stability
 from ..analysis import drift
 from ..checkpoint import write_atomic
 from ..stage import Stage
-
-DATA_FILE = Path(__file__).parent / "drift.json"
+from .drift import DATA_FILE, SCHEMES
 
 #: Numbers of blocks, eight to a factor of ten.
 DEPTHS = tuple(sorted({round(10 ** (k / 8)) for k in range(25)}))
@@ -31,7 +29,6 @@ EXACT_DEPTHS = (1, 10, 100, 1000)
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.4)
 #: Factors c of the momentum rule, which has no step size.
 FACTORS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
-SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "momentum")
 WIDTH, BATCH, SEED = 64, 16, 0
 
 #: An error as int16: thousandths of its decimal logarithm, and codes for what has none.
