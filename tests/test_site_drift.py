@@ -62,12 +62,13 @@ def test_page_draws_the_numbers_of_the_package(explorer, scheme, dtype, value):
     got = put(explorer, scheme, dtype, value)
     s, u = SCHEMES[scheme], drift.unit_roundoff(drift.DTYPES[place(dtype)])
     assert (got["scheme"], got["dtype"], got[s["parameter"]], got["u"]) == (scheme, dtype, value, u)
-    np.testing.assert_allclose(got["measured"], numbers(scheme, value, dtype), rtol=1e-9)
-    np.testing.assert_allclose(got["predicted"], numbers(scheme, value) * u, rtol=1e-9)
+    measured, guess, depths = (np.array(got[k], float) for k in ("measured", "predicted", "depths"))
+    np.testing.assert_allclose(measured, numbers(scheme, value, dtype), rtol=1e-9)
+    np.testing.assert_allclose(guess, numbers(scheme, value) * u, rtol=1e-9)
     assert set(got["exact"]) == {0}
     for other in set(SCHEMES) - {scheme}:
         at = got[SCHEMES[other]["parameter"]]
-        np.testing.assert_allclose(got["others"][other], numbers(other, at, dtype), rtol=1e-9)
+        np.testing.assert_allclose(np.array(got["others"][other], float), numbers(other, at, dtype), rtol=1e-9)
 
     # measured here and now, at a depth that costs little
     depth = got["depths"].index(32)
@@ -81,17 +82,15 @@ def test_page_draws_the_numbers_of_the_package(explorer, scheme, dtype, value):
     axis = got["scale"]
 
     def x_of(d):
-        return axis["x0"] + (axis["x1"] - axis["x0"]) * np.log(d) / np.log(got["depths"][-1])
+        return axis["x0"] + (axis["x1"] - axis["x0"]) * np.log(d) / np.log(depths[-1])
 
     def y_of(e):
         return axis["y1"] - (axis["y1"] - axis["y0"]) * (np.log10(e) - axis["floor"]) / (axis["ceil"] - axis["floor"])
 
-    measured, depths = np.array(got["measured"], float), np.array(got["depths"])
     seen = np.isfinite(measured) & (measured > 0)
     points = points_of(explorer.locator(f"svg.rv-depth path.rv-path.rv-{scheme}"))
     np.testing.assert_allclose(points[: seen.sum(), 0], x_of(depths[seen]), atol=0.02)
     np.testing.assert_allclose(points[: seen.sum(), 1], y_of(measured[seen]), atol=0.02)
-    guess = np.array(got["predicted"], float)
     dashes = points_of(explorer.locator("svg.rv-depth path.rv-predicted"))
     known = np.isfinite(guess)
     np.testing.assert_allclose(dashes[known, 1], y_of(guess[known]), atol=0.02)

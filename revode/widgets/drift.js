@@ -39,7 +39,7 @@ function render({ model, el: host }) {
   ui.panels.append(depth);
   ui.foot.after(make("p", { class: "rv-why" },
     `Random networks of ${setting.width} channels, new weights in each block (seed ${setting.seed}), ${setting.batch} inputs. ` +
-    "Dots: measured. Dashes: predicted. Thin lines: the other schemes."));
+    "Dots: measured. Dashes: predicted. Thin lines: the other schemes. Exact: a state of 32-bit whole numbers."));
 
   function choose(change) {
     Object.assign(state, change);
@@ -67,7 +67,7 @@ function render({ model, el: host }) {
     drawBand(axes, zero);
     for (let d = 1; d <= last; d *= 10) {
       line(depth, "rv-tick", X(d), zero + BAND / 2, X(d), zero + BAND / 2 + 4);
-      label(depth, X(d), zero + BAND / 2 + 16, d.toLocaleString("en-GB"), "rv-faint", "middle");
+      label(depth, X(d), zero + BAND / 2 + 16, String(d), "rv-faint", "middle");
     }
     const names = [];
     /** The measured line: it leaves the window at the top where it overflows. */
@@ -92,7 +92,8 @@ function render({ model, el: host }) {
     names.push({ text: "predicted", cls: "rv-exact-text", y: guess.at(-1)[1] });
     mine.measured.forEach((e, i) => {
       const y = e === 0 ? zero : log(e);
-      if (y >= y0) (e === 0 ? depth : g).append(svg("circle", { class: `rv-dot rv-${mine.name}`, cx: X(depths[i]).toFixed(2), cy: y.toFixed(2), r: 3 }));
+      if (y < y0) return;
+      (e === 0 ? depth : g).append(svg("circle", { class: `rv-dot rv-${mine.name}`, cx: X(depths[i]).toFixed(2), cy: y.toFixed(2), r: 3 }));
     });
     ends(depth, names, axes);
     if (mine.overflow) drawOverflow(axes, mine);
@@ -112,12 +113,14 @@ function render({ model, el: host }) {
     for (const [x] of pts) depth.append(svg("circle", { class: "rv-zero-dot", cx: x.toFixed(2), cy: zero, r: 2.4 }));
     label(depth, x1 + 6, zero + 4, "exact", "rv-note");
   }
-  function drawOverflow({ x1, y0, X }, mine) {
-    const x = X(mine.overflow), left = x1 - x < 135, s = 4.5; // to the right the measured line has gone
+  /** A cross where the line leaves, and its block where there are no lines. */
+  function drawOverflow({ x0, x1, y0, y1, X }, mine) {
+    const x = X(mine.overflow), left = x > (x0 + x1) / 2, s = 4.5, hue = `rv-${mine.name}`;
+    line(depth, `rv-way ${hue}`, x, y0, x, y1);
     depth.append(svg("path", {
-      class: `rv-cross rv-${mine.name}`, transform: `translate(${x.toFixed(2)} ${y0})`, d: `M${-s} ${-s}L${s} ${s}M${s} ${-s}L${-s} ${s}`,
+      class: `rv-cross ${hue}`, transform: `translate(${x.toFixed(2)} ${y0})`, d: `M${-s} ${-s}L${s} ${s}M${s} ${-s}L${-s} ${s}`,
     }));
-    label(depth, x + (left ? -9 : 9), y0 + 13, `overflow at block ${mine.overflow}`, "rv-note rv-halo", left ? "end" : "start");
+    label(depth, x + (left ? -7 : 7), y1 - 7, `overflow at block ${mine.overflow}`, "rv-note rv-halo", left ? "end" : "start");
   }
 
   // ---- words
