@@ -190,6 +190,11 @@ def test_every_choice_fits_a_phone(visit, scheme):
     for k in range(int(slider.get_attribute("max")) + 1):
         set_slider(widget, k, STEP if SCHEMES[scheme]["parameter"] == "h" else FACTOR)
         assert widget.page.evaluate("document.documentElement.scrollWidth") <= 390
+    over = widget.locator(".rv-ticks:visible").bounding_box()
+    for tick in widget.locator(".rv-tick-button:visible").all():
+        place = tick.bounding_box()
+        assert over["x"] <= place["x"] + 0.5
+        assert place["x"] + place["width"] <= over["x"] + over["width"] + 0.5
     names = widget.locator("svg.rv-depth text.rv-end, svg.rv-depth text.rv-exact-text")
     tops = sorted(names.evaluate_all("list => list.map(e => e.getBoundingClientRect().y)"))
     assert min(np.diff(tops)) > 11, "names of lines stand apart"
