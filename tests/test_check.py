@@ -16,7 +16,11 @@ SMALL = (4, 8)
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
+    """Few blocks, images of half the size, and one round for the time, which nothing is said of."""
     monkeypatch.setattr(check, "DEPTHS", SMALL)
+    full = check.images
+    monkeypatch.setattr(check, "images", lambda name, batch, size: full(name, batch, size // 2))
+    monkeypatch.setattr(check.time_ratio, "__defaults__", (1,))
 
 
 def failed(rows) -> set[str]:

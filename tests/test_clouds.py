@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +12,13 @@ import torch.nn.functional as F
 from torch import nn
 
 import revode
-from revode import cli, data, results, stability
+from revode import cli, data, models, results, stability
 from revode.analysis import clouds, maps, spectra
 from revode.analysis.spectra import Jacobian
 from revode.errors import SpectrumError
 from revode.networks import FIELDS
+
+from .training import TINY
 
 D = torch.float64
 
@@ -113,8 +116,8 @@ def test_clouds_take_each_unit_at_the_largest_image_within_the_limit():
 
 
 def test_norms_are_those_of_the_units():
-    network = revode.build("hamiltonian-74", seed=0).eval().double()
-    x, want = image(4), []
+    network = revode.Network("hamiltonian", (2, 3, 2), (4, 8, 12), seed=0).eval().double()
+    x, want = image(8), []
     y = torch.relu(network.stem_norm(network.stem(x)))
     for unit, stage in enumerate(network.stages):
         y = network.transitions[unit - 1](y) if unit else y
@@ -124,22 +127,28 @@ def test_norms_are_those_of_the_units():
 
 
 def test_the_command_writes_a_result_file_of_three_networks(tmp_path, monkeypatch, capsys):
+    """Of a small network whose "trained" weights are those of another seed, with gains of either sign."""
     images = F.adaptive_avg_pool2d(data.load("sample", "test").images[:2].float(), 8).to(torch.uint8)
     monkeypatch.setattr(clouds.data, "load", lambda *a: SimpleNamespace(images=images))
-    argv = ["spectra", "midpoint-26", "--out", str(tmp_path), "--limit", "512", "-k", "2", "--image", "1"]
+    monkeypatch.setitem(models.MODELS, "tiny", dataclasses.replace(TINY, units=(2, 2)))
+    trained = revode.build("tiny", seed=1).eval()
+    trained.meta = {"mean": [0.5] * 3, "std": [0.25] * 3}
+    for norm in (m for m in trained.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.normal_(norm.weight)
+    monkeypatch.setattr(clouds.weights, "load_trained", {"tiny": trained}.__getitem__)
+    argv = ["spectra", "tiny", "--out", str(tmp_path), "--limit", "64", "-k", "2", "--image", "1"]
     assert cli.main(argv) == 0
     assert "trained" in capsys.readouterr().out
-    found = results.read(tmp_path / "spectra-midpoint-26.json")
+    found = results.read(tmp_path / "spectra-tiny.json")
     assert found["kind"] == "spectra"
     final = found["final"]
     assert list(final["clouds"]) == ["none", "fresh", "trained"]
-    assert [(r["unit"], r["block"]) for r in final["extremes"]] == [(0, b) for b in range(5)] + [
-        (1, b) for b in range(4)
-    ] + [(2, b) for b in range(3)]
+    assert [(r["unit"], r["block"]) for r in final["extremes"]] == [(0, 0), (0, 1), (0, 2), (1, 0)]
     # positive gains keep the imaginary axis, trained gains of either sign need not
     assert max(r["off_axis"] for key in ("none", "fresh") for r in final["clouds"][key]) < 1e-6
+    assert max(r["off_axis"] for r in final["clouds"]["trained"]) > 1e-3
     assert all(r["off_axis"] <= r["off_axis_bound"] for r in final["extremes"])
     assert final["h"]["trained"] == final["h"]["fresh"] == 1.0
-    assert final["h"]["none"] < 0.5  # of the stable one
+    assert final["h"]["none"] == revode.build("tiny", normalization="none", seed=0).h < 1  # of the stable one
     assert cli.main([*argv[:-1], "2"]) == 2
     assert "image = 2 must be 0 to 1" in capsys.readouterr().err

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from revode import checkpoint, results, train
+from revode import build, checkpoint, results, train
+from revode.errors import CheckpointError
 
 from .helpers import relative
 from .training import lines, weights
@@ -47,7 +48,7 @@ def test_two_processes_train_as_one_on_the_joined_batch(runs):
     a, b = weights(one), weights(two)
     for name in a:
         torch.testing.assert_close(b[name], a[name], rtol=1e-5, atol=1e-6)
-    first = train.build("midpoint-26", seed=0, normalization="none", h=0.2).state_dict()
+    first = build("midpoint-26", seed=0, normalization="none", h=0.2).state_dict()
     assert min(relative(first[n], a[n]) for n in a if n.endswith("weight")) > 1e-3  # they have moved
 
 
@@ -75,6 +76,6 @@ def test_only_the_first_process_writes(runs):
 
 def test_one_process_does_not_go_on_with_a_run_of_two(runs):
     config = train.TrainConfig("midpoint-26", out=str(runs[1]), **OPTIONS)
-    with pytest.raises(train.CheckpointError, match="processes = 1 differs from 2"):
+    with pytest.raises(CheckpointError, match="processes = 1 differs from 2"):
         train.fit(config, quiet=True, resume=True)
     assert torch.distributed.is_initialized() is False

@@ -95,7 +95,7 @@ def test_what_is_exact_in_binary_comes_back_exactly():
 @pytest.mark.parametrize("name", ["hamiltonian", "midpoint", "leapfrog", "revnet", "momentum"])
 def test_exact_arithmetic_has_no_drift_and_no_coarser_forward(name):
     h, x = (0.9 if name == "momentum" else 0.1), drift.random_input()
-    for depth in (10, 100) if name == "momentum" else (10, 100, 1000):
+    for depth in (10, 100, 1000) if name == "hamiltonian" else (10, 100):
         stage = drift.random_stage(name, depth, h)
         assert drift.round_trip(stage, x, arithmetic="exact").error == (0.0,)
         assert drift.round_trip(stage, x).error[0] > 0
@@ -197,7 +197,7 @@ def test_critical_step_where_there_is_none():
 
 @pytest.mark.parametrize(
     ("name", "depths"),
-    [("hamiltonian", (10, 100, 1000)), ("midpoint", (10, 100, 300)), ("leapfrog", (10, 100)), ("revnet", (10, 100))],
+    [("hamiltonian", (10, 100, 500)), ("midpoint", (10, 100, 300)), ("leapfrog", (10, 100)), ("revnet", (10, 100))],
 )
 def test_prediction_meets_measurement(name, depths):
     made, x = random_stage(name, depths[-1]), random_input()

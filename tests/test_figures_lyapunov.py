@@ -24,6 +24,7 @@ def found():
     return exponents(lambda x: x * x.new_tensor([2.0, 0.25]), x, count=60, skip=30)
 
 
+@pytest.fixture(scope="module")
 def drawings(record, found):
     apart = {"noise": [np.array([2.0, 4.0, 8.0]), np.array([3.0, 3.0])], "other": [np.ones(3), np.ones(2)]}
     return [
@@ -36,16 +37,16 @@ def drawings(record, found):
     ]
 
 
-def test_drawings_are_wellformed_themed_and_have_words(record, found):
-    for drawing in drawings(record, found):
+def test_drawings_are_wellformed_themed_and_have_words(drawings):
+    for drawing in drawings:
         svg = ET.fromstring(drawing.svg)
         assert svg.attrib["role"] == "img"
         assert len(svg.attrib["aria-label"]) > 30
         assert re.findall(r"#[0-9a-fA-F]{6}\b", re.sub(r"var\(--[\w-]+, #[0-9a-f]{6}\)", "", drawing.svg)) == []
 
 
-def test_drawings_tell_the_numbers_they_were_given(record, found):
-    over_depth, pairs, aligned, random, step, passes, distance = drawings(record, found)
+def test_drawings_tell_the_numbers_they_were_given(record, drawings):
+    over_depth, pairs, aligned, random, step, passes, distance = drawings
     assert "from 0.693 to -1.39, their sum is -0.693" in over_depth.alt
     assert "QR method from 1e-01 to 1e-02" in pairs.alt
     assert "noise: 4 times after the first unit" in distance.alt

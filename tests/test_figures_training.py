@@ -88,7 +88,7 @@ def test_exact_arithmetic_is_judged_by_the_spread_of_the_seeds_and_counts_for_no
     assert figures.accuracy_summary().rows[0][2].startswith("75.30 ±"), "the mean is of float32 alone"
     assert "rebuilt, exact" in cells(figures.planned_runs())
     write(bundle, "hamiltonian-74", 0, 0.70, arithmetic="exact", steps=2000)
-    assert "OUTSIDE" in figures.exact_training().alt
+    assert "below the range" in figures.exact_training().alt
 
 
 def test_finished_unfinished_failed_and_missing_runs_are_told_apart(bundle):

@@ -102,7 +102,7 @@ def test_dropout_goes_on_where_it_was(tiny, monkeypatch):
         network.stem_norm = nn.Sequential(network.stem_norm, nn.Dropout(0.5))
         return network
 
-    monkeypatch.setattr(train, "build", dropping)
+    monkeypatch.setattr(train.run, "build", dropping)
     train.fit(tiny("whole", **OFTEN), quiet=True)
     c = tiny(**OFTEN, limit_seconds=0)
     record = train.fit(c, quiet=True)

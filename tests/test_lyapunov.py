@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import re
 import subprocess
@@ -12,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import revode
@@ -70,26 +70,6 @@ def test_henon_map():
     assert (found.standard_error < 7e-4).all()
     assert found.mean == pytest.approx([0.4192, -1.6232], abs=2.5e-3)
     assert found.values.sum(axis=1) == pytest.approx(np.full(2000, math.log(0.3)), abs=1e-12)
-
-
-def test_lorenz_system():
-    """0.9056, 0 and -14.572 (Sprott 2003); the sum is -(sigma + 1 + beta) for the flow, for RK4 up to order 4.
-
-    1000 orbits over 12 units of time: statistical errors of 0.005, and after 8 skipped units the states are still not
-    quite distributed as in the limit, which makes the first too small by 0.015.
-    """
-    sigma, rho, beta, dt = 10.0, 28.0, 8 / 3, 0.025
-
-    def lorenz(s: Tensor) -> Tensor:
-        x, y, z = s.unbind(1)
-        return torch.stack([sigma * (y - x), x * (rho - z) - y, (x * y).sub(z, alpha=beta)], dim=1)
-
-    start = uniform(-15, 15, 1000, 3) + torch.tensor([0.0, 0.0, 25.0])
-    found = exponents(flow(lorenz, dt), start, count=800, dt=dt, skip=320, every=4)
-    assert (found.standard_error < 0.006).all()
-    assert found.mean == pytest.approx([0.9056, 0.0, -14.572], abs=0.035)
-    assert found.values.sum(axis=1) == pytest.approx(np.full(1000, -(sigma + 1 + beta)), abs=8e-3)
-    assert found.times[-1] == pytest.approx(12.0)
 
 
 def test_harmonic_oscillator_has_none():
@@ -244,18 +224,6 @@ def test_the_inverse_follows_the_smallest_exponent():
     assert (inverse.values[:, 0] > 1.5 * full.values[:, 0]).all(), (full.values, inverse.values)
 
 
-def test_the_trained_network_is_measured():
-    found = lyapunov.measure("leapfrog-26", images=1, k=2, h=[1.0], align=1, dataset="sample", settle=8)
-    json.dumps(found, allow_nan=False)
-    assert (found["dimension"], found["depth"]) == (2 * 32 * 32 * 32, 5)
-    assert [r["weights"] for r in found["runs"]] == ["trained", "initial", "initial, settled"]
-    for run in found["runs"]:
-        assert np.shape(run["leading"]["curve"]) == np.shape(run["leading"]["curve_error"]) == (5, 2)
-        assert run["leading"]["mean"][0] > run["random"]["mean"][0] > 0
-        assert run["inverse"]["mean"][0] > run["inverse_random"]["mean"][0] > 0
-    assert len({run["leading"]["mean"][0] for run in found["runs"]}) == 3
-
-
 def test_the_first_stage_gets_what_the_stem_makes():
     network = revode.load_trained("leapfrog-26")
     x = data.normalize(data.load("sample", "test").images[:2], *data.load("sample", "train").mean_std())
@@ -347,7 +315,8 @@ def test_jacobians_are_those_of_reverse_mode():
 def trained():
     network = revode.load_trained("hamiltonian-74").double().eval()
     images = data.load("sample", "test").images[:1]
-    return network, data.normalize(images, network.meta["mean"], network.meta["std"]).double()
+    x = data.normalize(images, network.meta["mean"], network.meta["std"]).double()
+    return network, F.avg_pool2d(x, 2)
 
 
 def test_distances_begin_behind_the_stem_and_end_before_the_head(trained):
@@ -379,10 +348,16 @@ def test_the_worst_change_grows_more_than_any_other_that_was_tried(trained):
 
 
 @pytest.mark.parametrize("name", systems.SYSTEMS)
-def test_known_systems_meet_their_values(name):
+def test_known_systems_meet_their_values(name, monkeypatch):
+    system = systems.SYSTEMS[name]
+    found = system.measure()
+    monkeypatch.setattr(systems.System, "measure", lambda self, seed: found)
     rows = systems.compare([name])
     assert all(row["holds"] for row in rows), rows
     assert len(rows) == {"logistic": 1, "lorenz": 4}.get(name, 3)
+    assert found.times[-1] == pytest.approx((system.count - system.skip) * system.dt)
+    if name == "lorenz":  # the volume of every single orbit, but for the error of RK4
+        assert found.values.sum(axis=1) == pytest.approx(np.full(system.inputs, -(10 + 1 + 8 / 3)), abs=8e-3)
 
 
 def test_a_known_system_can_be_missed(monkeypatch):
@@ -408,17 +383,32 @@ def test_the_first_jvp_of_a_process_shows_no_warning():
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_command_writes_a_result(tmp_path, capsys):
+def test_the_command_writes_a_result(tmp_path, monkeypatch, capsys):
+    """Of the trained network and fresh ones, on images of 8 x 8 pixels."""
+    images = {split: data.load("sample", split) for split in ("train", "test")}
+    small = {
+        split: dataclasses.replace(s, images=F.adaptive_avg_pool2d(s.images.float(), 8).to(torch.uint8))
+        for split, s in images.items()
+    }
+    monkeypatch.setattr(lyapunov.data, "load", lambda name, split: small[split])
     out = tmp_path / "new" / "found.json"
     argv = ["lyapunov", "leapfrog-26", "--data", "sample", "--images", "1", "-k", "2", "--h", "0.5", "--align", "1"]
     assert cli.main([*argv, "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     record = results.read(out)
     assert (record["name"], record["kind"], record["status"]) == ("found", "lyapunov", "finished")
-    assert (record["settings"]["images"], record["settings"]["h"]) == (1, [0.5])
+    settings, runs = record["settings"], record["final"]["runs"]
+    assert (settings["images"], settings["h"]) == (1, [0.5])
+    assert (settings["dimension"], settings["depth"]) == (2 * 32 * 8 * 8, 5)
     assert [row["passes"] for row in record["final"]["alignment"]] == [0, 1, 2, 4]
+    assert [r["weights"] for r in runs] == ["trained", "initial", "initial, settled"]
+    for run in runs:
+        assert np.shape(run["leading"]["curve"]) == np.shape(run["leading"]["curve_error"]) == (5, 2)
+        assert run["leading"]["mean"][0] > run["random"]["mean"][0] > 0
+        assert run["inverse"]["mean"][0] > run["inverse_random"]["mean"][0] > 0
+    assert len({run["leading"]["mean"][0] for run in runs}) == 3
     assert len(lines) == 5
-    growth_of = [math.exp(r["leading"]["mean"][0]) for r in record["final"]["runs"]]
+    growth_of = [math.exp(r["leading"]["mean"][0]) for r in runs]
     assert [float(re.search(r" 0.5 +([\d.]+)", line)[1]) for line in lines[1:4]] == pytest.approx(growth_of, abs=6e-4)
 
 

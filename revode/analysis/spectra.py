@@ -325,6 +325,8 @@ def _arpack(solver: str, operator, k: int, which: str, tol: float, restarts: int
 
     n = operator.shape[0]
     start = np.random.default_rng(seed).standard_normal(n).astype(operator.dtype)
+    if not operator.matvec(start).any():  # the older SciPy returns zeros as eigenvalues that converged
+        raise SpectrumError("a Jacobian that is 0 at this state has no outermost eigenvalues; take another state")
     options = {"which": which, "tol": tol, "ncv": min(_subspace(k), n), "v0": start, "maxiter": restarts}
     try:
         return *getattr(sparse, solver)(operator, k=k, **options), True
@@ -337,7 +339,7 @@ def _arpack(solver: str, operator, k: int, which: str, tol: float, restarts: int
         )
         return error.eigenvalues, error.eigenvectors.reshape(n, -1), False
     except sparse.ArpackError as error:
-        raise SpectrumError(f"ARPACK failed: {error} This is what a Jacobian that is 0 at this state gives") from error
+        raise SpectrumError(f"ARPACK failed: {error}") from error
 
 
 def _residuals(operator, values: NDArray, vectors: NDArray) -> NDArray[np.float64]:

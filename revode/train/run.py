@@ -1,35 +1,17 @@
-"""Training that can be trusted: the papers' schedules, exact resumption, and a result file with its evidence.
-
-The loss is the mean cross-entropy over the batch, plus ``smoothness`` times
-:meth:`revode.networks.Network.smoothness`, plus ``weight_decay`` times half the squared norm of kernels and last
-matrix. In the released code the smoothness term is added to the cost that it prints, but not to the gradient; here it
-is part of what is differentiated. Weight decay acts on what the released code calls "w": kernels and the last
-layer's matrix, not on biases and not on the scales and shifts of batch normalization.
-
-SGD with momentum m and rate r: v <- m v + gradient, w <- w - r v, as in TensorFlow's MomentumOptimizer, which the
-authors used. Defaults come from :data:`revode.models.MODELS`.
-
-Sources: Chang et al. 2018 (arXiv 1709.03698) and its released code, branches master, hamiltonian and ham1122.
-"""
+"""One run: its steps, its files, and how it goes on after it was cut off."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import gc
-import inspect
 import io
 import json
 import math
 import os
-import re
-import shlex
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,221 +21,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from . import checkpoint, data, results
-from . import shear as primitive
-from .data.sets import whole
-from .errors import (
+from .. import checkpoint, data, results
+from .. import shear as primitive
+from ..errors import (
     CheckpointError,
     FixedPointRangeError,
     NonFiniteIncrementError,
     RecomputationError,
     TrainingError,
 )
-from .fields import NORMALIZATIONS, choose
-from .models import MODELS, build
-from .networks import Network
-from .stage import ARITHMETIC, MEMORY, Stage
-
-AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-CHECKPOINT, LOG, RESULT = "checkpoint.pt", "log.jsonl", "result.json"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides the outcome of a run.
-
-    Attributes:
-        model: Name in :data:`revode.models.MODELS`.
-        data: Name of the data set, as for :func:`revode.data.load`.
-        data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
-        subset: Train on a stratified subset of this many images; None is all of them.
-        subset_seed: Seed that chooses the subset.
-        steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
-        epochs: Passes over the training images.
-        batch: Images per step, of all processes together; None is the recipe's.
-        lr: Learning rate at the start; None is the recipe's.
-        milestones: Steps after which the rate is cut; None is the recipe's, scaled to the number of steps.
-        lr_factor: What the rate is multiplied by at each milestone; None is the recipe's.
-        weight_decay: Factor of half the squared norm of kernels and last matrix; None is the recipe's.
-        smoothness: Factor of the network's smoothness, half the squared differences of the kernels of
-            consecutive blocks; None is the recipe's.
-        momentum: Momentum of SGD, at least 0 and less than 1; None is the recipe's.
-        seed: Seed of the initial weights, the order of the images and their augmentation.
-        memory: "reversible" rebuilds activations in the backward pass, "stored" keeps them.
-        store_last: Number of blocks at the network's end whose activations are kept.
-        arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
-        normalization: "batch" as in the released code, "none" for the pure equations.
-        h: Step size of the network; None is the network's own.
-        device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
-        threads: Threads of the CPU; None leaves torch's setting.
-        channels_last: Lay images out with the channels last.
-        amp: Precision of the increments, "off" (float32), "bf16" or "fp16"; the state stays float32.
-        compile: Compile the network with torch.compile.
-        eval_every: Steps between evaluations; there is one more at the end, on all test images.
-        eval_images: Number of test images, the first ones, of an evaluation before the end.
-        checkpoint_every: Steps between checkpoints.
-        checkpoint_seconds: Seconds after which there is a checkpoint in any case.
-        limit_seconds: Stop with a checkpoint after this time; the run is unfinished and can be resumed.
-        out: Folder of the run; None is ``runs/`` and a name made of the settings.
-
-    Raises:
-        ValueError: a value is not allowed.
-    """
-
-    model: str
-    data: str = "cifar10"
-    data_root: str | None = None
-    subset: int | None = None
-    subset_seed: int = 0
-    steps: int | None = None
-    epochs: float | None = None
-    batch: int | None = None
-    lr: float | None = None
-    milestones: tuple[int, ...] | None = None
-    lr_factor: float | None = None
-    weight_decay: float | None = None
-    smoothness: float | None = None
-    momentum: float | None = None
-    seed: int = 0
-    memory: str = "reversible"
-    store_last: int = 0
-    arithmetic: str = "float"
-    normalization: str = "batch"
-    h: float | None = None
-    device: str = "auto"
-    threads: int | None = None
-    channels_last: bool = True
-    amp: str = "off"
-    compile: bool = False
-    eval_every: int = 250
-    eval_images: int = 2000
-    checkpoint_every: int = 250
-    checkpoint_seconds: float = 300.0
-    limit_seconds: float | None = None
-    out: str | None = None
-
-    def __post_init__(self) -> None:
-        choose("model", self.model, MODELS)
-        choose("data", self.data, data.SPLITS)
-        choose("memory", self.memory, MEMORY)
-        choose("arithmetic", self.arithmetic, ARITHMETIC)
-        choose("normalization", self.normalization, NORMALIZATIONS)
-        choose("amp", self.amp, AMP)
-        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
-            if (value := getattr(self, name)) is not None:
-                self._set(name, whole(name, value, 1))
-        for name in ("subset_seed", "seed", "store_last"):
-            self._set(name, whole(name, getattr(self, name), 0))
-        for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
-                            ("weight_decay", False), ("smoothness", False), ("momentum", False),
-                            ("limit_seconds", False), ("h", None)):  # fmt: skip
-            if (value := getattr(self, name)) is not None:
-                self._set(name, _number(name, value, above))
-        if self.momentum is not None and self.momentum >= 1:
-            raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
-        if self.steps is not None and self.epochs is not None:
-            raise ValueError(f"steps = {self.steps} and epochs = {self.epochs}: give one of the two")
-        if self.milestones is not None:
-            milestones = tuple(whole("milestones", m, 1) for m in self.milestones)
-            if list(milestones) != sorted(milestones):
-                raise ValueError(f"milestones = {milestones} must be steps in increasing order")
-            self._set("milestones", milestones)
-        for name in ("out", "data_root"):
-            if (value := getattr(self, name)) is not None:
-                self._set(name, os.fspath(value))
-        if self.device != "auto":
-            try:
-                torch.device(self.device)
-            except RuntimeError:
-                raise ValueError(
-                    f"device = {self.device!r} must be 'auto' or a device of torch such as 'cpu'"
-                ) from None
-
-    def _set(self, name: str, value: Any) -> None:
-        object.__setattr__(self, name, value)
-
-    def resolved(self, train_images: int) -> TrainConfig:
-        """The same with every default filled in, for a training set of this size.
-
-        Raises:
-            ValueError: the set is smaller than a batch, or a milestone is never reached.
-        """
-        recipe = MODELS[self.model].recipe
-        batch = self.batch or recipe.batch_size
-        if batch > train_images:
-            raise ValueError(f"batch = {batch} must be at most {train_images}, the number of training images")
-        steps = self.steps or recipe.steps
-        if self.epochs:
-            steps = max(round(self.epochs * (train_images // batch)), 1)
-        milestones = self.milestones
-        if milestones is None:
-            milestones = tuple(max(round(m * steps / recipe.steps), 1) for m in recipe.milestones)
-        elif any(m >= steps for m in milestones):
-            raise ValueError(f"milestones = {milestones} must be less than the {steps} steps, or empty")
-        filled = {
-            name: getattr(recipe, name) if getattr(self, name) is None else getattr(self, name)
-            for name in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")
-        }
-        device = self.device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        full = dataclasses.replace(
-            self,
-            batch=batch,
-            steps=steps,
-            epochs=None,
-            milestones=milestones,
-            device=device,
-            threads=self.threads or torch.get_num_threads(),  # sums over other parts round otherwise
-            **filled,
-        )
-        return full if full.out else dataclasses.replace(full, out=os.path.join("runs", full.name))
-
-    @property
-    def name(self) -> str:
-        """A name of the run, from what usually tells runs apart."""
-        parts = [
-            self.model,
-            self.data,
-            f"n{self.subset}" if self.subset else "",
-            f"{self.steps}steps" if self.steps else "",
-            "" if self.normalization == "batch" else "nonorm",
-            f"seed{self.seed}",
-        ]
-        return "-".join(p for p in parts if p)
-
-    def command(self) -> str:
-        """The command line that goes on with the run."""
-        words = ["revode", "train", self.model]
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.name in ("model", "limit_seconds") or value == f.default:
-                continue
-            option = "--" + f.name.replace("_", "-")
-            if isinstance(value, bool):
-                words.append(option if value else "--no-" + option[2:])
-            elif isinstance(value, tuple):
-                words += [option, *map(str, value)]
-            else:
-                words += [option, str(value)]
-        return shlex.join([*words, "--resume"])
-
-    def lr_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0; of settings with defaults filled in."""
-        return self.lr * self.lr_factor ** sum(step >= m for m in self.milestones)
-
-
-def _number(name: str, value: Any, above: bool | None) -> float:
-    """``value`` as a finite float, above 0 (True), at least 0 (False), or any (None)."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if not math.isfinite(number) or (above is not None and (number <= 0 if above else number < 0)):
-        allowed = {True: "a finite number above 0", False: "a finite number, 0 or more", None: "a finite number"}[above]
-        raise ValueError(f"{name} = {value!r} must be {allowed}")
-    return number
+from ..models import build
+from ..networks import Network
+from ..stage import Stage
+from .config import AMP, CHECKPOINT, LOG, RESULT, TrainConfig
+from .diagnosis import first_not_finite
+from .interruption import Stopped, signals
 
 
 def _finite(number: float) -> float | None:
@@ -267,10 +49,6 @@ def _text(number: float | None) -> str:
 
 #: Settings that may differ when a run is resumed: they say where things are and when they are saved, not what they are.
 FREE = frozenset({"out", "data_root", "checkpoint_every", "checkpoint_seconds", "limit_seconds"})
-
-
-class Stopped(KeyboardInterrupt):
-    """Ctrl-C or a signal to end, after the checkpoint was written."""
 
 
 def fit(
@@ -306,7 +84,7 @@ def fit(
         KeyboardInterrupt: Ctrl-C or SIGTERM, after the checkpoint was written.
     """
     with _machine(config), _processes(config):
-        run = _Run(config, quiet=quiet, callback=callback)
+        run = Run(config, quiet=quiet, callback=callback)
         try:
             if not run.restore(resume):
                 run.start()
@@ -394,7 +172,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-class _Run:
+class Run:
     """One process of a run: what it holds, its steps, and its files."""
 
     def __init__(self, config: TrainConfig, *, quiet: bool, callback: Callable[[dict], None] | None):
@@ -743,7 +521,7 @@ class _Run:
         if first == c.steps and self.evaluated and (done := self.done()):
             return done
         measured = [time.monotonic(), self.step]  # since when, and since which step, the speed is measured
-        with _signals(self.world == 1) as caught, self.bar() as bar:
+        with signals(self.world == 1) as caught, self.bar() as bar:
             while True:
                 late = c.limit_seconds is not None and time.monotonic() - self.began >= c.limit_seconds
                 halt, due = self.agree(
@@ -876,141 +654,3 @@ def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
-
-
-def first_not_finite(network: nn.Module, loss: Callable[[], Tensor]) -> str | None:
-    """Where the first value that is not finite appears, by one more pass with stored activations.
-
-    Looked at in the order in which they are computed: parameters, the modules' outputs (a module's parts come before
-    the module), the loss, and going backward, the gradients at the modules' outputs, then those of the parameters.
-
-    Args:
-        network: Left as it is, but for the random generators.
-        loss: Computes the loss with this network.
-
-    Returns:
-        A sentence with the name of the module or parameter; None if all is finite.
-    """
-    for name, p in network.named_parameters():
-        if not p.isfinite().all():
-            return f"the first value that is not finite is in parameter '{name}'"
-    found: list[str] = []
-
-    def watch(name: str):
-        def gradient(g: Tensor) -> None:
-            if not found and not g.isfinite().all():
-                found.append(f"the first value that is not finite is the gradient at the output of layer '{name}'")
-
-        def hook(module: nn.Module, args: tuple, out: Any) -> None:
-            if isinstance(out, Tensor) and not found:
-                if not out.isfinite().all():
-                    found.append(f"the first value that is not finite is the output of layer '{name}'")
-                elif out.requires_grad:
-                    out.register_hook(gradient)
-
-        return hook
-
-    hooks = [m.register_forward_hook(watch(name)) for name, m in network.named_modules() if name]
-    stages = [(m, m.memory) for m in network.modules() if isinstance(m, Stage)]
-    buffers = [(b, b.clone()) for b in network.buffers()]
-    try:
-        for stage, _ in stages:
-            stage.memory = "stored"
-        with torch.enable_grad():
-            value = loss()
-            if not found and not value.isfinite().all():
-                found.append("the layers' outputs are finite, the loss is not")
-            if not found:
-                named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-                grads = torch.autograd.grad(value, [p for _, p in named], allow_unused=True)
-                for (name, _), g in zip(named, grads):
-                    if not found and g is not None and not g.isfinite().all():
-                        found.append(f"the first value that is not finite is the gradient of parameter '{name}'")
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for stage, memory in stages:
-            stage.memory = memory
-        with torch.no_grad():
-            for b, old in buffers:
-                b.copy_(old)
-    return found[0] if found else None
-
-
-@contextmanager
-def _signals(impatient: bool) -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that the step at hand is finished and saved.
-
-    A second one stops at once, if ``impatient``: torchrun hands on a Ctrl-C that the terminal has sent already.
-    """
-    caught: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if caught and impatient:
-            raise Stopped("stopped at once; the last checkpoint is kept")
-        caught.append(number)
-        os.write(2, b"\nstopping after this step\n")  # print() must not be called in the midst of itself
-
-    before = {}
-    try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.signal(number, note)
-    except ValueError:  # signals reach the main thread only
-        pass
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-# --- the command ------------------------------------------------------------------------------------------------
-
-
-def _descriptions() -> dict[str, str]:
-    """What the docstring of :class:`TrainConfig` says about each setting."""
-    text = inspect.getdoc(TrainConfig) or ""
-    entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
-    return {name: re.sub(r"\s+", " ", about).replace("`", "").replace("%", "%%") for name, about in entries}
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The settings of :class:`TrainConfig` as options of ``revode train``."""
-    about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
-    choices = {"data": data.SPLITS, "memory": MEMORY, "arithmetic": ARITHMETIC}
-    choices |= {"normalization": NORMALIZATIONS, "amp": AMP}
-    kinds = {"int": int, "float": float, "str": str}
-    parser.add_argument("model", help="name of the network; `revode models` lists them")
-    for f in dataclasses.fields(TrainConfig)[1:]:
-        option, kind = "--" + f.name.replace("_", "-"), str(f.type).partition(" ")[0]
-        text = about.get(f.name, "") + ("" if f.default is None or kind == "bool" else f" (default: {f.default})")
-        if kind == "bool":
-            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=f.default, help=text)
-        elif kind.startswith("tuple"):
-            parser.add_argument(option, type=int, nargs="*", metavar="STEP", default=f.default, help=text)
-        else:
-            allowed = choices.get(f.name)
-            metavar = None if allowed else {"int": "N", "float": "X", "str": f.name.upper()}[kind]
-            parser.add_argument(
-                option,
-                type=kinds[kind],
-                choices=allowed and list(allowed),
-                metavar=metavar,
-                default=f.default,
-                help=text,
-            )
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint in the folder of the run")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar and no messages")
-
-
-def main(args: argparse.Namespace) -> int:
-    """``revode train``: the exit status, 0 also for a run that stopped at its time limit."""
-    config = TrainConfig(**{f.name: getattr(args, f.name) for f in dataclasses.fields(TrainConfig)})
-    record = fit(config, resume=args.resume, quiet=args.quiet)
-    if int(os.environ.get("RANK", 0)) == 0 and record["status"] == "finished":
-        final, out = record["final"], config.out or os.path.join("runs", record["name"])
-        print(
-            f"test accuracy {100 * final['test_accuracy']:.2f} % of {final['test_images']:,} images after "
-            f"{final['step']:,} steps, {record['wall_seconds']:.0f} s; result in {os.path.join(out, RESULT)}"
-        )
-    return 0

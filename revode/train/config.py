@@ -1,0 +1,219 @@
+"""Everything that decides the outcome of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from .. import data
+from ..data.sets import whole
+from ..fields import NORMALIZATIONS, choose
+from ..models import MODELS
+from ..stage import ARITHMETIC, MEMORY
+
+AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+CHECKPOINT, LOG, RESULT = "checkpoint.pt", "log.jsonl", "result.json"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides the outcome of a run.
+
+    Attributes:
+        model: Name in :data:`revode.models.MODELS`.
+        data: Name of the data set, as for :func:`revode.data.load`.
+        data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
+        subset: Train on a stratified subset of this many images; None is all of them.
+        subset_seed: Seed that chooses the subset.
+        steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
+        epochs: Passes over the training images.
+        batch: Images per step, of all processes together; None is the recipe's.
+        lr: Learning rate at the start; None is the recipe's.
+        milestones: Steps after which the rate is cut; None is the recipe's, scaled to the number of steps.
+        lr_factor: What the rate is multiplied by at each milestone; None is the recipe's.
+        weight_decay: Factor of half the squared norm of kernels and last matrix; None is the recipe's.
+        smoothness: Factor of the network's smoothness, half the squared differences of the kernels of
+            consecutive blocks; None is the recipe's.
+        momentum: Momentum of SGD, at least 0 and less than 1; None is the recipe's.
+        seed: Seed of the initial weights, the order of the images and their augmentation.
+        memory: "reversible" rebuilds activations in the backward pass, "stored" keeps them.
+        store_last: Number of blocks at the network's end whose activations are kept.
+        arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
+        normalization: "batch" as in the released code, "none" for the pure equations.
+        h: Step size of the network; None is the network's own.
+        device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
+        threads: Threads of the CPU; None leaves torch's setting.
+        channels_last: Lay images out with the channels last.
+        amp: Precision of the increments, "off" (float32), "bf16" or "fp16"; the state stays float32.
+        compile: Compile the network with torch.compile.
+        eval_every: Steps between evaluations; there is one more at the end, on all test images.
+        eval_images: Number of test images, the first ones, of an evaluation before the end.
+        checkpoint_every: Steps between checkpoints.
+        checkpoint_seconds: Seconds after which there is a checkpoint in any case.
+        limit_seconds: Stop with a checkpoint after this time; the run is unfinished and can be resumed.
+        out: Folder of the run; None is ``runs/`` and a name made of the settings.
+
+    Raises:
+        ValueError: a value is not allowed.
+    """
+
+    model: str
+    data: str = "cifar10"
+    data_root: str | None = None
+    subset: int | None = None
+    subset_seed: int = 0
+    steps: int | None = None
+    epochs: float | None = None
+    batch: int | None = None
+    lr: float | None = None
+    milestones: tuple[int, ...] | None = None
+    lr_factor: float | None = None
+    weight_decay: float | None = None
+    smoothness: float | None = None
+    momentum: float | None = None
+    seed: int = 0
+    memory: str = "reversible"
+    store_last: int = 0
+    arithmetic: str = "float"
+    normalization: str = "batch"
+    h: float | None = None
+    device: str = "auto"
+    threads: int | None = None
+    channels_last: bool = True
+    amp: str = "off"
+    compile: bool = False
+    eval_every: int = 250
+    eval_images: int = 2000
+    checkpoint_every: int = 250
+    checkpoint_seconds: float = 300.0
+    limit_seconds: float | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        choose("model", self.model, MODELS)
+        choose("data", self.data, data.SPLITS)
+        choose("memory", self.memory, MEMORY)
+        choose("arithmetic", self.arithmetic, ARITHMETIC)
+        choose("normalization", self.normalization, NORMALIZATIONS)
+        choose("amp", self.amp, AMP)
+        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
+            if (value := getattr(self, name)) is not None:
+                self._set(name, whole(name, value, 1))
+        for name in ("subset_seed", "seed", "store_last"):
+            self._set(name, whole(name, getattr(self, name), 0))
+        for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
+                            ("weight_decay", False), ("smoothness", False), ("momentum", False),
+                            ("limit_seconds", False), ("h", None)):  # fmt: skip
+            if (value := getattr(self, name)) is not None:
+                self._set(name, _number(name, value, above))
+        if self.momentum is not None and self.momentum >= 1:
+            raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError(f"steps = {self.steps} and epochs = {self.epochs}: give one of the two")
+        if self.milestones is not None:
+            milestones = tuple(whole("milestones", m, 1) for m in self.milestones)
+            if list(milestones) != sorted(milestones):
+                raise ValueError(f"milestones = {milestones} must be steps in increasing order")
+            self._set("milestones", milestones)
+        for name in ("out", "data_root"):
+            if (value := getattr(self, name)) is not None:
+                self._set(name, os.fspath(value))
+        if self.device != "auto":
+            try:
+                torch.device(self.device)
+            except RuntimeError:
+                raise ValueError(
+                    f"device = {self.device!r} must be 'auto' or a device of torch such as 'cpu'"
+                ) from None
+
+    def _set(self, name: str, value: Any) -> None:
+        object.__setattr__(self, name, value)
+
+    def resolved(self, train_images: int) -> TrainConfig:
+        """The same with every default filled in, for a training set of this size.
+
+        Raises:
+            ValueError: the set is smaller than a batch, or a milestone is never reached.
+        """
+        recipe = MODELS[self.model].recipe
+        batch = self.batch or recipe.batch_size
+        if batch > train_images:
+            raise ValueError(f"batch = {batch} must be at most {train_images}, the number of training images")
+        steps = self.steps or recipe.steps
+        if self.epochs:
+            steps = max(round(self.epochs * (train_images // batch)), 1)
+        milestones = self.milestones
+        if milestones is None:
+            milestones = tuple(max(round(m * steps / recipe.steps), 1) for m in recipe.milestones)
+        elif any(m >= steps for m in milestones):
+            raise ValueError(f"milestones = {milestones} must be less than the {steps} steps, or empty")
+        filled = {
+            name: getattr(recipe, name) if getattr(self, name) is None else getattr(self, name)
+            for name in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")
+        }
+        device = self.device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        full = dataclasses.replace(
+            self,
+            batch=batch,
+            steps=steps,
+            epochs=None,
+            milestones=milestones,
+            device=device,
+            threads=self.threads or torch.get_num_threads(),  # sums over other parts round otherwise
+            **filled,
+        )
+        return full if full.out else dataclasses.replace(full, out=os.path.join("runs", full.name))
+
+    @property
+    def name(self) -> str:
+        """A name of the run, from what usually tells runs apart."""
+        parts = [
+            self.model,
+            self.data,
+            f"n{self.subset}" if self.subset else "",
+            f"{self.steps}steps" if self.steps else "",
+            "" if self.normalization == "batch" else "nonorm",
+            f"seed{self.seed}",
+        ]
+        return "-".join(p for p in parts if p)
+
+    def command(self) -> str:
+        """The command line that goes on with the run."""
+        words = ["revode", "train", self.model]
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name in ("model", "limit_seconds") or value == f.default:
+                continue
+            option = "--" + f.name.replace("_", "-")
+            if isinstance(value, bool):
+                words.append(option if value else "--no-" + option[2:])
+            elif isinstance(value, tuple):
+                words += [option, *map(str, value)]
+            else:
+                words += [option, str(value)]
+        return shlex.join([*words, "--resume"])
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0; of settings with defaults filled in."""
+        return self.lr * self.lr_factor ** sum(step >= m for m in self.milestones)
+
+
+def _number(name: str, value: Any, above: bool | None) -> float:
+    """``value`` as a finite float, above 0 (True), at least 0 (False), or any (None)."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number) or (above is not None and (number <= 0 if above else number < 0)):
+        allowed = {True: "a finite number above 0", False: "a finite number, 0 or more", None: "a finite number"}[above]
+        raise ValueError(f"{name} = {value!r} must be {allowed}")
+    return number
