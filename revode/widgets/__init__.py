@@ -1,7 +1,8 @@
 """Interactive figures that work in the built book without a kernel; the step-size explorer also asks one for more."""
 
 from .bent_kernel import BentKernel
+from .drift import DriftExplorer
 from .revnet import RevNetPad
 from .step_size import StepSizeExplorer
 
-__all__ = ["BentKernel", "RevNetPad", "StepSizeExplorer"]
+__all__ = ["BentKernel", "DriftExplorer", "RevNetPad", "StepSizeExplorer"]
