@@ -2,5 +2,6 @@
 
 from .revnet import RevNetPad
 from .step_size import StepSizeExplorer
+from .two_images import TwoImages
 
-__all__ = ["RevNetPad", "StepSizeExplorer"]
+__all__ = ["RevNetPad", "StepSizeExplorer", "TwoImages"]
