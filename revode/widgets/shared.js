@@ -167,6 +167,13 @@ function slider(ui, name, text, change) {
         ticks.append(b);
       }
       if (!list.length && none) ticks.append(make("span", { class: "rv-none" }, none));
+      // names at the ends of the slider stay inside it
+      const all = ticks.getBoundingClientRect();
+      for (const b of ticks.querySelectorAll("button")) {
+        const place = b.getBoundingClientRect();
+        const shift = Math.max(0, place.right - all.right) - Math.max(0, all.left - place.left);
+        if (shift) b.style.setProperty("--shift", `${shift}px`);
+      }
       // names that would lie over each other stand in a second row
       let end = -1;
       for (const b of [...ticks.querySelectorAll("button")].sort((x, y) => x.style.getPropertyValue("--at") - y.style.getPropertyValue("--at"))) {
