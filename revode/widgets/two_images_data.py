@@ -51,7 +51,7 @@ def grey_levels(pattern: Tensor, image: Tensor, mean: Sequence[float], std: Sequ
         std: Of the channels.
     """
     size = _normalised(image.double(), mean, std).norm()
-    return (size / (pattern / (255 * torch.tensor(std).double()[:, None, None])).norm()).item()
+    return (size / (pattern / (255 * torch.tensor(std, dtype=torch.float64)[:, None, None])).norm()).item()
 
 
 def changed(image: Tensor, pattern: Tensor, amount: float) -> Tensor:
