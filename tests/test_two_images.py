@@ -19,12 +19,12 @@ from revode.widgets import TwoImages, two_images, two_images_data
 
 SPEC = TwoImages().spec
 IMAGES, DIRECTIONS = len(SPEC["pictures"]), len(SPEC["directions"])
-STEPS, SIZES = len(SPEC["h"]), len(SPEC["eps"])
+STEPS, SIZES = len(SPEC["h"]), len(SPEC["changes"])
 
 
 def arrays(spec: dict) -> dict:
     """The packed numbers, in their shapes."""
-    n, h, e = len(spec["pictures"]), len(spec["h"]), len(spec["eps"])
+    n, h, e = len(spec["pictures"]), len(spec["h"]), len(spec["changes"])
     pixels = unpack(spec["pixels"], "u1").reshape(n, 3, 32, 32)
     logs = {k: two_images.QUANTUM * unpack(spec[k], "<i2") for k in ("distances", "sizes")}
     return {
@@ -37,11 +37,11 @@ def arrays(spec: dict) -> dict:
     }
 
 
-def neighbours(spec: dict, i: int, d: int, eps: float) -> tuple[Tensor, Tensor]:
+def neighbours(spec: dict, i: int, d: int, change: float) -> tuple[Tensor, Tensor]:
     """An image and its neighbour as the network gets them, written out once more."""
     a, (mean, std) = arrays(spec), (np.reshape(spec[k], (3, 1, 1)) for k in ("mean", "std"))
     image, pattern = a["pixels"][i], a["patterns"][i + 1 if d else 0]
-    other = np.clip(image + eps * spec["pictures"][i]["greys"][d] * pattern, 0, 255)
+    other = np.clip(image + change * spec["pictures"][i]["greys"][d] * pattern, 0, 255)
     return tuple(torch.from_numpy((v / 255 - mean) / std)[None] for v in (image, other))
 
 
@@ -53,7 +53,7 @@ def trained():
 def agree(spec: dict, network: Network, i: int, d: int, k: int, e: int) -> None:
     """Everything stored for one position of the controls, computed anew."""
     a, h = arrays(spec), network.h
-    one, other = neighbours(spec, i, d, spec["eps"][e])
+    one, other = neighbours(spec, i, d, spec["changes"][e])
     network.h = spec["h"][k]
     try:
         first = unit_states(network, one)[0][0].norm().item()
@@ -65,7 +65,7 @@ def agree(spec: dict, network: Network, i: int, d: int, k: int, e: int) -> None:
         network.h = h
     np.testing.assert_allclose(a["distances"][i, d, k, e], found, rtol=5e-4)
     np.testing.assert_allclose(a["sizes"][i, k], norms, rtol=5e-4)
-    for n, answer in zip((0, 1 + d * len(spec["eps"]) + e), logits):
+    for n, answer in zip((0, 1 + d * len(spec["changes"]) + e), logits):
         assert a["answers"][i, k, n] == answer.argmax()
         assert a["probabilities"][i, k, n] == pytest.approx(answer.max().item(), abs=1e-5)
     left = ((other - one).norm() / one.norm()).item()
@@ -93,7 +93,7 @@ def test_a_change_has_its_size_until_it_is_clipped():
         for d in range(DIRECTIONS):
             one, other = neighbours(SPEC, i, d, 0.001)
             assert ((other - one).norm() / one.norm()).item() == pytest.approx(0.001, rel=1e-9)
-            shares = np.array(picture["left"][d]) / SPEC["eps"]
+            shares = np.array(picture["left"][d]) / SPEC["changes"]
             assert (np.diff(shares) < 1e-9).all()
             assert shares[-1] < 1
 
@@ -101,7 +101,7 @@ def test_a_change_has_its_size_until_it_is_clipped():
 def test_linear_law_is_what_the_distance_tends_to():
     a = arrays(SPEC)
     law, distance = a["distances"][:, :, :, -1:], a["distances"][:, :, :, :-1]
-    off = np.abs(distance / law / np.array(SPEC["eps"])[:, None] - 1).max(axis=(0, 1, 2, 4))
+    off = np.abs(distance / law / np.array(SPEC["changes"])[:, None] - 1).max(axis=(0, 1, 2, 4))
     assert off[0] < 0.03, "a few entries of the state pass the kink of a ReLU"
     assert off[-1] > 0.5
     assert off[0] < off[4] < off[-1]
@@ -122,7 +122,7 @@ def test_make_does_the_same_for_another_network(monkeypatch):
     torch.manual_seed(1)
     network = Network("leapfrog", units=[1, 2], widths=[4, 6], h=0.75).double().eval()
     network.meta = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.25, 0.3)}
-    made = two_images_data.make(network, images=(3, 9), h=(0.5, 1.5), eps=(0.01, 0.5), passes=2)
+    made = two_images_data.make(network, images=(3, 9), h=(0.5, 1.5), changes=(0.01, 0.5), passes=2)
     assert (made["own_h"], network.h, made["blocks"]) == (0.75, 0.75, [2, 1])
     for i in range(2):
         for d in range(2):
@@ -156,7 +156,7 @@ def test_exponents_are_those_of_the_result_file(monkeypatch):
     assert TwoImages().spec["exponents"] == {}
 
 
-@pytest.mark.parametrize("wrong", [{"picture": "frog"}, {"h": 0.3}, {"eps": 0.02}, {"direction": "best"}])
+@pytest.mark.parametrize("wrong", [{"picture": "frog"}, {"h": 0.3}, {"change": 0.02}, {"direction": "best"}])
 def test_what_was_not_computed_is_refused(wrong):
     with pytest.raises(traitlets.TraitError, match=r"must be one of|expected"):
         TwoImages(**wrong)

@@ -3,8 +3,8 @@
 // by the same sum and the same clipping.
 
 function render({ model, el: host }) {
-  const spec = model.get("spec"), { eps, classes, pictures, blocks } = spec;
-  const names = ["picture", "direction", "h", "eps"], directions = Object.keys(spec.directions);
+  const spec = model.get("spec"), { changes, classes, pictures, blocks } = spec;
+  const names = ["picture", "direction", "h", "change"], directions = Object.keys(spec.directions);
   const [pixels, patterns] = [unpack(spec.pixels, Uint8Array), unpack(spec.patterns, Int8Array)];
   const [distances, sizes] = [spec.distances, spec.sizes].map((s) => unpack(s, Int16Array));
   const [answers, probabilities] = [unpack(spec.answers, Uint8Array), unpack(spec.probabilities, Uint16Array)];
@@ -12,13 +12,13 @@ function render({ model, el: host }) {
   const values = (a, row) => Array.from(a.subarray(row * states, (row + 1) * states), (v) => 10 ** (v * spec.quantum));
 
   const ui = skeleton(host, "images", model.get("title"));
-  const state = { picture: "", direction: "", h: 0, eps: 0 };
+  const state = { picture: "", direction: "", h: 0, change: 0 };
   const user = (change) => { choose(change); shared.push(state); };
   const which = choice(ui, "picture", "Picture", pictures.map((p) => ({ name: p.class, title: p.class })), (picture) => user({ picture }));
   const way = choice(ui, "direction", "Changed in a direction that is", directions.map((d) => ({ name: d, title: spec.directions[d] })), (direction) => user({ direction }));
-  const amount = slider(ui, "eps", "size of the change ε", (k) => user({ eps: eps[k] }));
+  const amount = slider(ui, "change", "size of the change", (k) => user({ change: changes[k] }));
   const step = slider(ui, "h", "step size h", (k) => user({ h: spec.h[k] }));
-  for (const [s, grid] of [[amount, eps], [step, spec.h]]) { s.strip.remove(); s.bounds(0, grid.length - 1); }
+  for (const [s, grid] of [[amount, changes], [step, spec.h]]) { s.strip.remove(); s.bounds(0, grid.length - 1); }
   ui.controls.append(which.box, way.box, amount.box, step.box);
   const photos = ["one", "other", "difference"].map((kind) => {
     const canvas = make("canvas", { width: side, height: side, role: "img", class: `rv-${kind}` });
@@ -33,18 +33,18 @@ function render({ model, el: host }) {
   /** All that belongs to the present choice. */
   function look() {
     const i = pictures.findIndex((p) => p.class === state.picture), d = directions.indexOf(state.direction);
-    const k = spec.h.indexOf(state.h), e = eps.indexOf(state.eps), { greys, left } = pictures[i];
-    const row = ((i * directions.length + d) * spec.h.length + k) * (eps.length + 1);
+    const k = spec.h.indexOf(state.h), e = changes.indexOf(state.change), { greys, left } = pictures[i];
+    const row = ((i * directions.length + d) * spec.h.length + k) * (changes.length + 1);
     const answer = (n) => {
-      const at = (i * spec.h.length + k) * (1 + directions.length * eps.length) + n;
+      const at = (i * spec.h.length + k) * (1 + directions.length * changes.length) + n;
       return { name: classes[answers[at]], probability: probabilities[at] / 65535 };
     };
-    const near = eps.map((_, n) => answer(1 + d * eps.length + n)), own = answer(0);
-    const [apart, law, norm] = [values(distances, row + e), values(distances, row + eps.length), values(sizes, i * spec.h.length + k)];
+    const near = changes.map((_, n) => answer(1 + d * changes.length + n)), own = answer(0);
+    const [apart, law, norm] = [values(distances, row + e), values(distances, row + changes.length), values(sizes, i * spec.h.length + k)];
     const pattern = patterns.subarray(3 * plane * (d ? i + 1 : 0), 3 * plane * (d ? i + 2 : 1));
-    const strongest = pattern.reduce((m, v) => Math.max(m, Math.abs(v)), 0) * greys[d]; // grey levels at eps = 1
+    const strongest = pattern.reduce((m, v) => Math.max(m, Math.abs(v)), 0) * greys[d]; // grey levels at a change of 1
     return {
-      i, e, own, other: near[e], greys: state.eps * greys[d], strongest, left: left[d][e] / state.eps, pattern,
+      i, e, own, other: near[e], greys: state.change * greys[d], strongest, left: left[d][e] / state.change, pattern,
       // all divided by the first distance, as in the chapter
       distance: apart.map((v) => v / apart[0]), law: law.map((v) => v / law[0]), size: norm.map((v) => v / apart[0]),
       first: near.findIndex((a) => a.name !== own.name),
@@ -67,7 +67,7 @@ function render({ model, el: host }) {
     const shown = [image, other, other.map((v, n) => 127.5 + factor * (v - image[n]))];
     const grey = `${words(most)} of 255 grey levels`;
     const names = [`a ${state.picture}`, most < 0.5 ? "its neighbour, equal in 8 bits" : "its neighbour", `difference × ${factor}`];
-    const change = `a change of ${state.eps} times its norm in a direction that is ${spec.directions[state.direction]}`;
+    const change = `a change of ${state.change} times its norm in a direction that is ${spec.directions[state.direction]}`;
     const alts = [
       `The picture of ${names[0]}, ${side} by ${side} pixels.`,
       `Its neighbour: the same picture with ${change}, at most ${grey}.`,
@@ -133,7 +133,7 @@ function render({ model, el: host }) {
   function sentence(r) {
     const { distance, law, size } = r, end = blocks[0], own = state.h === spec.own_h;
     const where = state.direction === "random" ? "a random direction" : "the direction that the network stretches most";
-    let text = `Step size ${state.h}: the picture of ${a(state.picture)} and its neighbour, changed by ${state.eps} of its norm in ${where}`;
+    let text = `Step size ${state.h}: the picture of ${a(state.picture)} and its neighbour, changed by ${state.change} of its norm in ${where}`;
     text += `${own || state.direction === "random" ? "" : ` at h = ${spec.own_h}`}. `;
     if (r.left < 0.9995) text += `What would be darker than black or lighter than white is clipped, which leaves ${words(r.left)} of the change. `;
     text += `After unit 1 their distance is ${words(distance[end])} times the first one, after all blocks ${words(distance.at(-1))} times; `;
@@ -148,14 +148,14 @@ function render({ model, el: host }) {
     text += own ? "The network calls " : `The network, trained at h = ${spec.own_h}, calls `;
     if (r.own.name === r.other.name) text += `both ${a(r.own.name)} (${percent(r.own.probability)} and ${percent(r.other.probability)})`;
     else text += `the picture ${a(r.own.name)} (${percent(r.own.probability)}), its neighbour ${a(r.other.name)} (${percent(r.other.probability)})`;
-    return `${text}. ${r.first < 0 ? "On this slider its answer does not change." : `On this slider its answer first changes at ε = ${eps[r.first]}.`}`;
+    return `${text}. ${r.first < 0 ? "On this slider its answer does not change." : `On this slider its answer first changes at a change of ${changes[r.first]}.`}`;
   }
 
   function marks(r) {
-    const seen = eps.findIndex((e) => e * r.strongest >= 0.5), list = [];
+    const seen = changes.findIndex((e) => e * r.strongest >= 0.5), list = [];
     const mark = (k, text) => list.push({
-      at: k / (eps.length - 1), value: String(eps[k]), text, title: `set the size of the change to ${eps[k]}, ${text}`,
-      mine: k === r.e, click: () => user({ eps: eps[k] }),
+      at: k / (changes.length - 1), value: String(changes[k]), text, title: `set the size of the change to ${changes[k]}, ${text}`,
+      mine: k === r.e, click: () => user({ change: changes[k] }),
     });
     if (seen >= 0) mark(seen, "8 bits differ");
     if (r.first >= 0) mark(r.first, "another class");
@@ -171,7 +171,7 @@ function render({ model, el: host }) {
     const r = look();
     which.show(state.picture);
     way.show(state.direction);
-    amount.show(r.e, String(state.eps), `ε = ${state.eps}, the neighbour is called ${a(r.other.name)}`);
+    amount.show(r.e, String(state.change), `change ${state.change}, the neighbour is called ${a(r.other.name)}`);
     step.show(spec.h.indexOf(state.h), String(state.h), `h = ${state.h}, the picture is called ${a(r.own.name)}`);
     marks(r);
     const photo = drawPhotos(r), scale = drawDepth(r);
@@ -179,7 +179,7 @@ function render({ model, el: host }) {
     host.dataset.same = String(r.own.name === r.other.name);
     host.revode = {
       ...Object.fromEntries(names.map((n) => [n, state[n]])), distance: r.distance, law: r.law, size: r.size, left: r.left,
-      own: r.own, other: r.other, first: r.first < 0 ? null : eps[r.first], ...photo, scale,
+      own: r.own, other: r.other, first: r.first < 0 ? null : changes[r.first], ...photo, scale,
     };
   }
 

@@ -26,8 +26,8 @@ class TwoImages(InteractiveFigure):
 
     Args:
         **traits: ``picture``, the class of one of the bundled pictures; ``direction``, "random" or "worst" (the one
-            that the network stretches most at its own step size); ``h`` and ``eps``, of those that were computed;
-            ``title``.
+            that the network stretches most at its own step size); ``change``, its size relative to the norm of the
+            normalised picture, and ``h``, both of those that were computed; ``title``.
 
     Source: Eckmann and Ruelle 1985 (Reviews of Modern Physics 57, 617) for the growth of small differences; the
     distances are those of :func:`revode.analysis.lyapunov.distances`.
@@ -36,18 +36,22 @@ class TwoImages(InteractiveFigure):
     picture = t.Unicode().tag(sync=True)
     direction = t.Enum(list(DIRECTIONS), "random").tag(sync=True)
     h = t.Float(1.0).tag(sync=True)
-    eps = t.Float(0.01).tag(sync=True)
+    change = t.Float(0.01).tag(sync=True)
     title = t.Unicode("How far do two nearby pictures part?").tag(sync=True)
     spec = t.Dict({}).tag(sync=True)
 
     def __init__(self, **traits):
         found = json.loads(DATA_FILE.read_text("utf-8"))
         found = {k: v for k, v in found.items() if k not in ("evidence", "wall_seconds")}
-        self._allowed = {"picture": [p["class"] for p in found["pictures"]], "h": found["h"], "eps": found["eps"]}
+        self._allowed = {
+            "picture": [p["class"] for p in found["pictures"]],
+            "h": found["h"],
+            "change": found["changes"],
+        }
         spec = found | {"quantum": QUANTUM, "directions": DIRECTIONS, "exponents": exponents(found["network"])}
         super().__init__(**{"spec": spec, "picture": self._allowed["picture"][0]} | traits)
 
-    @t.validate("picture", "h", "eps")
+    @t.validate("picture", "h", "change")
     def _known(self, proposal):
         name, value = proposal["trait"].name, proposal["value"]
         if value not in self._allowed[name]:

@@ -26,7 +26,7 @@ from ..weights import load_trained
 from .two_images import DATA_FILE, QUANTUM
 
 H = (0.1, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-EPS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+CHANGES = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 IMAGES = (35, 67, 48)  # a dog, a horse and a ship, each given its name, and none with a pixel that is black or white
 
 
@@ -64,7 +64,7 @@ def make(
     name: str | Network = "hamiltonian-74",
     images: Sequence[int] = IMAGES,
     h: Sequence[float] = H,
-    eps: Sequence[float] = EPS,
+    changes: Sequence[float] = CHANGES,
     passes: int = 16,
     seed: int = 0,
 ) -> dict:
@@ -77,18 +77,18 @@ def make(
         name: Of bundled weights, or a network with "mean" and "std" in its ``meta``.
         images: Positions in the sample's test split.
         h: Step sizes.
-        eps: Sizes of the change, relative to that of the normalised image.
+        changes: Sizes of the change, relative to the norm of the normalised image.
         passes: Of the power method, for the direction that is stretched most.
         seed: Of the random direction, and of the power method.
 
     Returns:
-        Settings; "pictures" with index, class and for each direction the grey levels of one unit of its pattern at
-        eps = 1, and the relative sizes that are left of each eps by clipping; and packed arrays: "pixels" uint8
+        Settings; "pictures" with index, class and for each direction the grey levels of one unit of its pattern at a
+        change of 1, and what clipping leaves of the size of each change; and packed arrays: "pixels" uint8
         (images, 3, H, W); "patterns" int8 (1 + images, 3, H, W), the random one and each image's own; "distances" int16
-        (images, 2, h, eps + 1, states), logarithms to base 10 in units of QUANTUM, of the distance divided by the
-        norm of the image's own first state, last the linear law at eps = 1; "sizes" int16 (images, h, states), the
-        same of the norm of the image's own states; "answers" uint8 and "probabilities" uint16 (images, h, 1 + 2 eps),
-        of the image and its neighbours.
+        (images, 2, h, changes + 1, states), logarithms to base 10 in units of QUANTUM, of the distance divided by the
+        norm of the image's own first state, last the linear law at a change of 1; "sizes" int16 (images, h, states),
+        the same of the norm of the image's own states; "answers" uint8 and "probabilities" uint16
+        (images, h, 1 + 2 changes), of the image and its neighbours.
 
     Raises:
         CheckpointError: if there are no such weights.
@@ -108,7 +108,8 @@ def make(
         both = (patterns[0], patterns[-1])
         greys = [grey_levels(p, image, mean, std) for p in both]
         near = [
-            _normalised(torch.stack([changed(image, p, e * g) for e in eps]), mean, std) for p, g in zip(both, greys)
+            _normalised(torch.stack([changed(image, p, e * g) for e in changes]), mean, std)
+            for p, g in zip(both, greys)
         ]
         ideal = [_normalised(image + g * p.double(), mean, std) - x for p, g in zip(both, greys)]
         left = [((y - x).flatten(1).norm(dim=1) / x.norm()).tolist() for y in near]
@@ -117,21 +118,21 @@ def make(
             states = [y for unit in unit_states(network, torch.cat([x, *near])) for y in unit]
             first = states[0][0].norm().item()
             sizes.append([y[0].norm().item() / first for y in states])
-            apart = np.array([_norms(y[1:] - y[0]) for y in states]).T.reshape(2, len(eps), -1)
+            apart = np.array([_norms(y[1:] - y[0]) for y in states]).T.reshape(2, len(changes), -1)
             law = np.array([np.concatenate(linear_distances(network, x, d)) for d in ideal])
             distances.append(np.concatenate([apart, law[:, None]], axis=1) / first)
             answers.append(network(torch.cat([x, *near])).softmax(dim=1).max(dim=1))
         network.h = own
     probabilities = np.array([a.values.tolist() for a in answers])
     # h before the directions was quicker to compute; the figure wants it behind them
-    distances = np.array(distances).reshape(len(images), len(h), 2, len(eps) + 1, -1).swapaxes(1, 2)
+    distances = np.array(distances).reshape(len(images), len(h), 2, len(changes) + 1, -1).swapaxes(1, 2)
     return {
         "network": network.name,
         "dataset": "sample",
         "split": "test",
         "own_h": own,
         "h": list(h),
-        "eps": list(eps),
+        "changes": list(changes),
         "passes": passes,
         "seed": seed,
         "classes": list(sample.classes),
