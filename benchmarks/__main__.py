@@ -24,6 +24,9 @@ def arguments(argv=None) -> argparse.Namespace:
                         help="more depths, memory only: plain to 256, checkpoints to 512, and revode")  # fmt: skip
     parser.add_argument("--families", type=names, help="rules, see benchmarks/cases.py (default: all)")
     parser.add_argument("--cases", type=names, help="cases beside plain (default: all)")
+    parser.add_argument("--add", action="store_true",
+                        help="keep the times of the cases that are not named; the named ones are timed beside plain "
+                        "steps of their own")  # fmt: skip
     parser.add_argument("--parts", type=names, default=["time", "memory", "compiled"], help="default: all three")
     parser.add_argument("--layouts", type=names, default=["contiguous", "channels_last"])
     parser.add_argument("--compiled-blocks", type=int, default=32, help="depth of the compiled network (default: 32)")
@@ -48,12 +51,16 @@ def main(args: argparse.Namespace) -> int:
     from revode import results
 
     from . import measure, report
-    from .cases import FAMILIES
+    from .cases import FAMILIES, STORED_LAST
 
     torch.set_num_threads(1)
     families = args.families or list(FAMILIES)
     if unknown := set(families) - set(FAMILIES):
         raise SystemExit(f"--families: {', '.join(sorted(unknown))} must be of: {', '.join(FAMILIES)}")
+    if unknown := set(args.cases or ()) - {case for f in FAMILIES.values() for case in f.cases}:
+        raise SystemExit(f"--cases: {', '.join(sorted(unknown))}: there are no such cases, see benchmarks/cases.py")
+    if args.add and not args.cases:
+        raise SystemExit("--add needs --cases, the cases whose times are added")
     if args.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit("--device cuda: torch sees no CUDA device here")
     shape = {"channels": args.channels, "size": args.size, "batch": args.batch, "device": args.device}
@@ -69,13 +76,24 @@ def main(args: argparse.Namespace) -> int:
         found["parts"][part] = {"load": load, "status": "unfinished"} | results.evidence(args.device)
 
     def put(part: str, rows: list[dict]) -> None:
-        """Rows take the place of those of the same run: times are compared only within one interleaved run."""
+        """Rows take the place of those of the same run: times are compared only within one interleaved run.
+
+        An added row is of another run than its neighbours, and says what the plain step took in its own.
+        """
         key = ("family", "blocks", "case") if part == "memory" else ("family", "blocks", "layout")
+        if args.add and part == "time":
+            key = ("family", "blocks", "layout", "case")
+            plain = next(r["seconds"] for r in rows if r["case"] == "plain")
+            rows = [r | {"plain_seconds": plain} for r in rows if r["case"] in args.cases]
         new = {tuple(r[k] for k in key) for r in rows}
         rows = [r | {"commit": found["parts"][part]["commit"]} for r in rows]
         found[part] = [r for r in found[part] if tuple(r[k] for k in key) not in new] + rows
+        names = [*(c for f in FAMILIES.values() for c in f.cases), "plain again", "one more forward"]
+        if args.add and part == "time":
+            runs = list(dict.fromkeys(tuple(r[k] for k in key[:-1]) for r in found[part]))
+            found[part].sort(key=lambda r: (runs.index(tuple(r[k] for k in key[:-1])), names.index(r["case"])))
         if part == "memory":
-            order, names = list(FAMILIES), [c for f in FAMILIES.values() for c in f.cases]
+            order = list(FAMILIES)
             found[part].sort(key=lambda r: (order.index(r["family"]), names.index(r["case"]), r["blocks"]))
         keep()
 
@@ -110,15 +128,18 @@ def main(args: argparse.Namespace) -> int:
                         continue
                     rounds = args.rounds or {8: 9, 32: 5}.get(blocks, 3)
                     say(f"time: {family}, {blocks} blocks, {layout}")
-                    rows, missing = measure.times(family, cases, blocks, rounds, layout=layout, **shape)
+                    now = [c for c in cases if blocks > STORED_LAST.get(c, 0)]
+                    rows, missing = measure.times(family, now, blocks, rounds, layout=layout, **shape)
                     found["missing"] |= missing
                     put("time", rows)
         if "memory" in args.parts:
             for case in cases:
-                if case in found["missing"]:
+                if case in found["missing"] or (args.add and case not in args.cases):
                     continue
                 deep = {"plain": 256, "revode": 2**20, "checkpoint per branch": 512}.get(case, 0)
                 for blocks in [*args.blocks, *(n for n in args.deep if n <= deep and family == "revnet")]:
+                    if blocks <= STORED_LAST.get(case, 0):
+                        continue
                     say(f"memory: {family}, {blocks} blocks, {case}")
                     put("memory", [measure.memory(family, case, blocks, **shape)])
     if "compiled" in args.parts:

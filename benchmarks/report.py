@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .cases import FAMILIES
+from .cases import FAMILIES, STORED_LAST
 
 MIB = 2**20
 CHECKPOINTS = {"checkpoint per branch", "checkpoint per block", "checkpoint sequential"}
-OWN = {"plain", "plain again", "one more forward", "revode", "revode exact"}
+OWN = {"plain", "plain again", "one more forward", "revode", "revode exact", *STORED_LAST}
 
 
 def markdown(record: dict) -> str:
@@ -109,11 +109,13 @@ def _bars(final: dict) -> str:
                 best = min(others, key=others.get)
                 bar(f"... against the best reversible package, {best}", rows["revode"]["ratio"], others[best])
     for family in dict.fromkeys(r["family"] for r in final["memory"]):
-        mine = [r for r in final["memory"] if r["family"] == family and r["case"] == "revode"]
-        s = slope(mine, "peak")
-        if s is not None:
-            # Kept beside the state: nothing but scalars and headers, less than a thousandth of what plain keeps.
-            bar(f"memory slope, {family}, MiB/block", s / MIB, 0.5 if family == "momentum" else 0.02, "{:.3f}")
+        for case in ("revode", *STORED_LAST):
+            mine = [r for r in final["memory"] if (r["family"], r["case"]) == (family, case)]
+            s = slope(mine, "peak")
+            if s is not None:
+                # Kept beside the state: nothing but scalars and headers, less than a thousandth of what plain keeps.
+                what = f"memory slope, {family}, {case}, MiB/block"
+                bar(what, s / MIB, 0.5 if family == "momentum" else 0.02, "{:.3f}")
     for r in final["compiled"]:
         if r["case"] == "revode compiled":
             bar(f"compiled whole network, {r['blocks']} blocks, {r['layout']}", r["ratio"], 1.15)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -84,3 +86,15 @@ def paired(a, b) -> float:
         i = min(range(len(left)), key=lambda i: abs(left[i] - x))
         worst = max(worst, abs(left.pop(i) - x))
     return worst
+
+
+def corners(path: str) -> np.ndarray:
+    """Where each straight stroke of a drawing's SVG path, of relative moves, ends: (n, 2), by a reader of its own."""
+    at, points = np.zeros(2), []
+    for letter, numbers in re.findall(r"([mlhv])([^mlhv]*)", path):
+        v = np.array(re.findall(r"-?(?:\d+\.?\d*|\.\d+)", numbers), float)
+        moves = v.reshape(-1, 2) if letter in "ml" else np.outer(v, [letter == "h", letter == "v"])
+        for move in moves:
+            at = at + move
+            points.append(at)
+    return np.array(points)

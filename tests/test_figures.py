@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import xml.etree.ElementTree as ET
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from revode import figures
-from revode.figures.drawing import _short
+from revode.figures.drawing import _STYLE, _short
+
+from .helpers import corners
 
 DRAWINGS = {
     "step_size_overview": lambda: figures.step_size_overview(steps=20),
@@ -114,7 +118,6 @@ def test_slopes_prints_the_observed_order():
 
 def test_film_shows_the_pixels_it_was_given():
     import base64
-    import io
 
     from matplotlib.image import imread
 
@@ -169,17 +172,76 @@ def test_every_unverified_number_of_a_named_network_is_listed():
 
 
 def test_paths_are_short_and_stay_where_they_were():
-    """A hundredth of a point is finer than a screen; a page with thousands of dots is a third as long."""
-    points = np.random.default_rng(0).uniform(-300, 300, (50, 2))
+    """A hundredth of a point is finer than a screen; a page with thousands of dots is a quarter as long."""
+    points = np.random.default_rng(0).uniform(-300, 300, (1000, 2))
     text = "M " + "L ".join(f"{x:.6f} {y:.6f} \n" for x, y in points)
-    short = _short(text)
-    found = np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", short), float)
-    assert len(short) < 0.7 * len(text)
-    assert np.abs(found - points).max() <= 0.005 + 1e-9
+    assert len(_short(text)) < 0.6 * len(text)
+    assert np.abs(corners(_short(text)) - points).max() <= 0.005 + 1e-9, "rounding does not add up"
+    assert np.abs(corners(_short(text, digits=1)) - points).max() <= 0.05 + 1e-9
     dots = "".join(f"M {x:.6f} {y:.6f} \nL {x + 0.5:.6f} {y:.6f} \n" for x, y in points)
-    moves = np.array(re.findall(r"M(-?[\d.]+) (-?[\d.]+)h([\d.]+)", _short(dots)), float)
-    assert len(_short(dots)) < 0.5 * len(dots)
-    assert np.abs(moves - np.column_stack([points, np.full(50, 0.5)])).max() < 0.02
+    assert len(_short(dots)) < 0.4 * len(dots)
+    np.testing.assert_allclose(corners(_short(dots))[::2], points, atol=0.005 + 1e-9)
+    np.testing.assert_allclose(corners(_short(dots))[1::2], points + np.array([0.5, 0]), atol=0.01)
+
+
+def test_paths_of_every_kind_of_stroke_in_few_letters():
+    assert (
+        _short("M 1 2 \nL 1 2.5 \nL -3 2.5 \nL -3.25 2 \nL -4 1 \nz\nM 0 0 \nL 1 1")
+        == "m1 2v.5h-4l-.25-.5-.75-1zm-1-2l1 1"
+    )
+    assert _short("M 0 1 \nC 0.1 1.25 1 2 3 4.125 \nC 3 5 4 5 6 7 \nz") == "m0 1c.1 .25 1 1 3 3.12 0 .88 1 .88 3 2.88z"
+    assert _short("M 0.004 -0.004 \nL 0.001 0") == "m0 0h0"
+
+
+def test_what_nobody_sees_is_left_out_and_the_rest_stays():
+    """Beside matplotlib's own file: the same texts at the same places, the same markers, clips and strokes."""
+    figure, ax = figures.axes()
+    figures.line(ax, [0, 1, 2], [0.125, 1, 0.001], "euler", marker="o", label="0.123456")
+    ax.plot([0, 1], [1, 0], "s", color=figures.COLORS["midpoint"], markerfacecolor="none", markeredgewidth=1.6)
+    ax.set(ylabel="1.234567", yscale="log")
+    ax.legend()
+    out = io.StringIO()
+    drawing = figures.show(figure, "a line and two squares")
+    with mpl.rc_context(_STYLE):
+        figure.savefig(out, format="svg")
+    plain, light = (list(ET.fromstring(text).iter()) for text in (out.getvalue(), drawing.svg))
+
+    def found(tree, tag, *attributes):
+        return [
+            ((e.text or "").strip(), *(e.attrib.get(a) for a in attributes)) for e in tree if e.tag.endswith("}" + tag)
+        ]
+
+    for tag in ("text", "tspan"):  # tick labels with powers are made of tspans, with a place for each letter
+        places = [found(tree, tag, "x", "y") for tree in (plain, light)]
+        assert [text for text, *_ in places[0]] == [text for text, *_ in places[1]]
+        numbers = [" ".join(v for _, *place in tree for v in place if v).split() for tree in places]
+        assert len(numbers[0]) > 10
+        np.testing.assert_allclose(*[np.array(n, float) for n in numbers], atol=0.006)
+    assert {"1.234567", "0.123456"} <= {text for text, *_ in found(light, "text")}
+    turned = [t for _, t in found(light, "text", "transform") if t and "rotate" in t]
+    assert len(turned) == 1
+    assert turned[0].startswith("rotate(-90 ")
+    uses = [found(tree, "use", "x", "y") for tree in (plain, light)]
+    np.testing.assert_allclose(*[[[float(v) for v in place] for _, *place in tree] for tree in uses], atol=0.006)
+    assert drawing.svg.count("clip-path=") == out.getvalue().count("clip-path=")
+    assert len(drawing.svg) < 0.6 * len(out.getvalue())
+    # the squares are outlines still, the line's markers are filled
+    assert re.search(r'<path id="[^"]+" d="[^"]+" style="fill-opacity: 0; stroke: var\(--rv-midpoint', drawing.svg)
+    assert re.search(r'<path id="[^"]+" d="[^"]+" style="fill: var\(--rv-euler', drawing.svg)
+
+
+def test_a_filled_area_keeps_its_colour_and_opacity():
+    figure, ax = figures.axes()
+    ax.fill_between([0, 1], [0, 1], [1, 2], color=figures.COLORS["midpoint"], alpha=0.25, linewidth=0)
+    svg = figures.show(figure, "an area").svg
+    assert re.search(r'<path id="[^"]+" d="[^"]+" style="fill: var\(--rv-midpoint, #0064a0\); fill-opacity: 0.25', svg)
+
+
+def test_a_marker_in_two_styles_keeps_both():
+    figure, ax = figures.axes()
+    ax.scatter([1, 2, 3], [1, 2, 3], c=[figures.COLORS["euler"], figures.COLORS["midpoint"], figures.COLORS["euler"]])
+    svg = figures.show(figure, "three dots in two colours").svg
+    assert re.findall(r'<use[^>]* style="fill: var\(--rv-(\w+)', svg) == ["euler", "midpoint", "euler"]
 
 
 def test_a_cloud_of_dots_is_one_path_and_a_few_markers_stay():
@@ -187,9 +249,11 @@ def test_a_cloud_of_dots_is_one_path_and_a_few_markers_stay():
     (many,) = figures.spectra({"many": z}).drawings
     (few,) = figures.spectra({"few": z[:20]}).drawings
     (cloud,) = (d for d in re.findall(r' d="([^"]*)"', many.svg) if d.count("h0") == 300)
-    assert len(cloud) < 20 * 300
+    assert len(cloud) < 15 * 300
     assert "h0" not in few.svg
     assert few.svg.count("<use") >= 20
-    x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)h0", cloud), float).T
+    x, y = corners(cloud)[::2].T
     assert np.corrcoef(x, z.real)[0, 1] > 0.99999
     assert np.corrcoef(y, -z.imag)[0, 1] > 0.99999
+    (twice,) = figures.spectra({"twice": np.r_[z, z]}).drawings
+    assert twice.svg.count("h0") == 300, "a dot on a dot is drawn once"

@@ -15,6 +15,8 @@ from revode import figures, results
 from revode.analysis import choices, claims, drift
 from revode.analysis.drift import CLAIMS, RoundTrip
 
+from .helpers import corners
+
 TRIPS = {
     "calm": RoundTrip((1, 10, 100), (0.0, 1e-7, 1e-6), (1.0, 1.1, 1.2)),
     "wild": RoundTrip((1, 10, 100), (1e-8, 5.0, math.nan), (1.0, 1e4, math.inf)),
@@ -47,8 +49,8 @@ def test_the_words_of_a_drawing_are_the_numbers():
 
 def points(drawing) -> list[np.ndarray]:
     """Coordinates on the page of the lines with markers, in the order of drawing."""
-    paths = re.findall(r'<path d="(M[^"]*)" clip-path[^>]*?stroke-width: 1.8', drawing.svg)
-    return [np.array(re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", p), float) for p in paths]
+    paths = re.findall(r'<path d="(m[^"]*)" clip-path[^>]*?stroke-width: 1.8', drawing.svg)
+    return [corners(p) for p in paths]
 
 
 def test_what_leaves_the_range_is_on_the_strip_and_an_error_of_0_is_left_out():

@@ -78,7 +78,7 @@ def test_a_stage_is_undone_bit_for_bit(name, norm, training):
     assert same(s.inverse_state(end), start)
 
 
-@pytest.mark.parametrize(("depth", "h"), [(10, 0.5), (100, 0.5), (1000, 0.1), (1000, 0.5), (4000, 0.5)])
+@pytest.mark.parametrize(("depth", "h"), [(10, 0.5), (100, 0.5), (1000, 0.1), (1000, 0.5), (10000, 0.5)])
 def test_no_depth_and_no_step_size_leaves_an_error(depth, h):
     """At h = 0.5 the floating-point inverse is lost at depth 100, and the forward pass overflows before 1000."""
     f = [Random(8, k, 2.0) for k in range(20)]
@@ -142,9 +142,9 @@ def test_a_float_increment_beyond_its_type_is_computed_in_float64():
 
 
 def test_the_forward_is_as_good_as_that_of_float32():
-    for depth in (10, 300):
-        s = stage("hamiltonian", depth, channels=4, h=0.05, norm=False)
-        x = images(2, 4)
+    for depth in (10, 100, 1000):
+        s = stage("hamiltonian", depth, h=0.02, norm=False)
+        x = images(2)
         with torch.no_grad():
             truth = copy.deepcopy(s).double()(x.double())
             rounding = relative(s(x), truth)
@@ -277,15 +277,13 @@ def test_under_func_transforms_floats_are_used():
 # --- multiplication ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("c", "depth"), [(0.9, 1000), (-0.9, 200), (0.5, 200), (0.99, 200), (1 / 3, 200), (0.1234567, 200)]
-)
-def test_a_thousand_multiplications_are_undone(c, depth):
-    """Both states in fixed point, negative values among them, where floating point divides by c^depth."""
+@pytest.mark.parametrize("c", [0.5, 0.9, 0.99, -0.9])
+def test_a_thousand_multiplications_are_undone(c):
+    """Both states in fixed point, negative values among them, where floating point divides by c^1000."""
     rng = torch.Generator().manual_seed(0)
     x, v = torch.randn(2, 32, 16, generator=rng)
     assert (v < 0).any()
-    shears, start = momentum(depth, c), (FixedPoint.of(x, 24), FixedPoint.of(v, 24))
+    shears, start = momentum(1000, c), (FixedPoint.of(x, 24), FixedPoint.of(v, 24))
     with torch.no_grad():
         end = shear.forward(shears, start)
         back = shear.inverse(shears, end)
@@ -293,7 +291,7 @@ def test_a_thousand_multiplications_are_undone(c, depth):
     assert back[1].remainder is None
     # Information theory wants log2(1/c) bits for each entry and multiplication; words of 64 bits take less than
     # three times that, the unfinished word aside.
-    needed = depth * math.log2(1 / abs(c))
+    needed = 1000 * math.log2(1 / abs(c))
     assert needed <= 63 * end[1].remainder.words
     assert 64 * (end[1].remainder.words - 1) < 3 * needed
 

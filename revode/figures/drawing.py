@@ -136,17 +136,16 @@ def show(figure: Figure, alt: str, caption: str = "") -> Drawing:
 
 
 def _themed(text: str, alt: str) -> str:
-    """Matplotlib's SVG file made fit to stand in a page: own ids, no global style, colours of the theme."""
+    """Matplotlib's SVG file made fit to stand in a page: own ids, no global style, colours of the theme, no ballast."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r"<defs>\s*</defs>", "", text)
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^\")]+)", text))
     prefix = f"rv{next(_serial)}-"
-    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{prefix}{m[1]}"' if m[1] in used else "", text)
-    text = re.sub(r"url\(#", f"url(#{prefix}", text)
-    text = re.sub(r'href="#', f'href="#{prefix}', text)
-    text = re.sub(r"font-family: [^;\"]*;?", "", text)
-    text = _dots(re.sub(r'(?<= d=")[^"]*', lambda d: _short(d[0]), text))
+    ids = {name: f"{prefix}{i}" for i, name in enumerate(dict.fromkeys(re.findall(r"#([^\")]+)(?=[\")])", text)))}
+    text = re.sub(r' id="([^"]+)"', lambda m: f' id="{ids[m[1]]}"' if m[1] in ids else "", text)
+    text = re.sub(r'(url\(|href=")#([^")]+)', lambda m: f"{m[1]}#{ids[m[2]]}", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = _light(_dots(re.sub(r'(?<= d=")[^"]*', lambda d: _short(d[0]), text)))
     for color, variable in _THEME.items():
         text = re.sub(re.escape(color), variable, text, flags=re.IGNORECASE)
     size = re.search(r'width="([\d.]+)pt" height="([\d.]+)pt" viewBox="([^"]*)"', text)
@@ -158,25 +157,73 @@ def _themed(text: str, alt: str) -> str:
     return re.sub(r"<svg[^>]*>", f"<svg {attributes}>", text, count=1).strip()
 
 
-def _short(path: str) -> str:
-    """The data of an SVG path in a third of the bytes: a hundredth of a point is finer than any screen."""
-    path = re.sub(r"-?\d+\.\d+", lambda n: f"{float(n[0]):.2f}".rstrip("0").rstrip("."), path)
-    path = re.sub(r"\s*\n\s*|(?<=[A-Za-z]) ", "", path)
-    dot = r"M(-?[\d.]+) (-?[\d.]+)L(-?[\d.]+) \2(?![ \d.])"  # a horizontal stroke, as long as it is short a dot
-    return re.sub(dot, lambda m: f"M{m[1]} {m[2]}h{float(m[3]) - float(m[1]):.3g}", path)
+def _light(text: str) -> str:
+    """An SVG without what nobody sees: groups that group nothing, empty outlines, turns by 0, styles that repeat."""
+    text = re.sub(r">\s*\n\s*<", "><", text)
+    text = re.sub(r' transform="rotate\(-?0 [^"]*"|<path d="[^"]*" style="fill: none"/>', "", text)
+    exact = r' (?:x|y|width|height)="[^"]*"|(?:rotate|translate)\([^)]*\)'
+    text = re.sub(exact, lambda found: re.sub(r"-?\d+\.\d+", lambda n: _number(100 * float(n[0])), found[0]), text)
+
+    # A marker that is drawn in one style only has that style itself.
+    styles: dict[str, set[str]] = {}
+    for name, style in re.findall(r'<use xlink:href="#([^"]+)"[^>]* style="([^"]*)"', text):
+        styles.setdefault(name, set()).add(style)
+    for name, (style, *others) in styles.items():
+        own = rf'(<path id="{name}" d="[^"]*")(?: style="[^"]*")?/>'
+        if not others and re.search(own, text):
+            text = re.sub(own, rf'\1 style="{style}"/>', text)
+            text = re.sub(rf'(<use xlink:href="#{name}"[^>]*) style="[^"]*"', r"\1", text)
+
+    bare: list[bool] = []
+
+    def group(tag: re.Match) -> str:
+        if tag[1]:
+            return "" if bare.pop() else tag[0]
+        bare.append(not tag[2])
+        return "" if bare[-1] else tag[0]
+
+    return re.sub(r"<(/?)g\b([^>]*)>", group, text.replace("<g/>", ""))
+
+
+def _number(hundredths: float) -> str:
+    """A number of an SVG, to a hundredth of a point, which is finer than any screen."""
+    text = f"{round(hundredths) / 100:.2f}".rstrip("0").rstrip(".")
+    return re.sub(r"^(-?)0\.", r"\1.", text)
+
+
+def _short(path: str, digits: int = 2) -> str:
+    """The data of an SVG path in a quarter of the bytes: relative moves, rounded so that errors do not add up."""
+    out, last, unit = [], "", 10 ** (2 - digits)
+    at = start = (0, 0)
+    for letter, numbers in re.findall(r"([MLCQz])([^MLCQz]*)", path):
+        ends = [unit * round(100 / unit * float(n)) for n in re.findall(r"-?[\d.]+", numbers)]
+        moves = [end - at[i % 2] for i, end in enumerate(ends)]
+        letter = letter.lower()
+        if letter == "l" and 0 in moves:  # along an axis
+            letter, moves = ("h", moves[:1]) if moves[1] == 0 else ("v", moves[1:])
+        said = [_number(move) for move in moves]
+        repeated = letter == last and letter not in "mz"
+        out.append(re.sub(r" (?=-)", "", (" " if repeated else letter) + " ".join(said)))
+        at = tuple(ends[-2:]) if ends else start
+        start, last = (at if letter == "m" else start), letter
+    return "".join(out)
 
 
 def _dots(text: str) -> str:
-    """Clouds of round markers in one colour as one path of strokes without length, a tenth of the bytes."""
+    """Clouds of round markers in one colour as one path of strokes without length, a tenth of the bytes.
+
+    A dot that hides another one to a tenth of a point is drawn once.
+    """
     marker = r'<use xlink:href="#{}" x="[^"]+" y="[^"]+" style="fill: {}; stroke: {}"/>\s*'
     first = marker.format(r'([^"]+)', r'([^;"]+)', r"\2")
     cloud = first + "(?:" + marker.format(r"\1", r"\2", r"\2") + "){29,}"
 
     def path(found: re.Match) -> str:
-        circle = re.search(rf'id="{re.escape(found[1])}" d="M0 ([\d.]+)C', text)
+        circle = re.search(rf'id="{re.escape(found[1])}" d="m0 ([\d.]+)c', text)
         if circle is None:
             return found[0]
-        d = "".join(f"M{float(x):.1f} {float(y):.1f}h0" for x, y in re.findall(r'x="([^"]+)" y="([^"]+)"', found[0]))
+        places = [f"{float(x):.1f} {float(y):.1f}" for x, y in re.findall(r'x="([^"]+)" y="([^"]+)"', found[0])]
+        d = _short("".join(f"M{place}L{place}" for place in dict.fromkeys(places)), digits=1)
         width = 2 * float(circle[1]) + 1  # the radius is that of the middle of the marker's edge
         return f'<path d="{d}" style="fill: none; stroke: {found[2]}; stroke-width: {width:g}; stroke-linecap: round"/>'
 

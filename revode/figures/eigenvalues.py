@@ -59,7 +59,11 @@ def eigenvalue_clouds(record: dict) -> Drawing:
 
 
 def _marks(ax, x, y, half: float, color: str, width: float) -> None:
-    """Dashes of a half length, or dots, as one path: as markers a thousand of them would make the page heavy."""
+    """Dashes of a half length, or dots, as one path: as markers a thousand of them would make the page heavy.
+
+    From the bottom to the top, so that the moves between them are short.
+    """
+    x, y = np.stack([x, y])[:, np.lexsort([x, y])]
     ends = np.stack([x - half, x + half, np.full_like(x, np.nan)], axis=1).ravel()
     (drawn,) = ax.plot(ends, np.repeat(y, 3), "-", color=color, linewidth=width, solid_capstyle="round")
     drawn.get_path().should_simplify = False

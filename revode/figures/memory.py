@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,6 +17,7 @@ WAYS = {
     "revode": ("hamiltonian", "reversible"),
 }
 MIB, GIB = 2**20, 2**30
+_LAST = re.compile(r"revode last (\d+) stored")
 
 
 @styled
@@ -137,13 +139,14 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
             if used:
                 points.append((used[0] / MIB, row["ratio"], case))
         for mib, ratio, case in points:
-            own, check = case in ("revode",), case.startswith("checkpoint")
+            own, check = case == "revode" or _LAST.fullmatch(case), case.startswith("checkpoint")
             colour = COLORS["hamiltonian" if own else "midpoint" if check else "euler" if case == "plain" else "revnet"]
             ax.plot([mib], [ratio], "D" if own else "s" if check else "o", color=colour, markersize=7 if own else 5.5)
             words.append(f"{case}, {layout}: {mib:.0f} MiB, time {ratio:.2f}")
         for mib, ratio, case, dy in _apart(points, 0.055):
             right = mib > 200
-            ax.annotate(short.get(case, case), (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
+            name = _LAST.sub(r"last \1 stored", short.get(case, case))
+            ax.annotate(name, (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
                         textcoords="offset points", ha="right" if right else "left", va="center")  # fmt: skip
         if "one more forward" in rows:
             limit = rows["one more forward"]["ratio"]
@@ -159,7 +162,9 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
         figure,
         f"Time over memory at {blocks} blocks. {'; '.join(words)}.",
         f"{blocks} blocks. Diamond: revode; squares: checkpoints (√N: of so many segments); other dots: stored "
-        "activations and other reversible packages. Left and down is better.",
+        "activations and other reversible packages. Left and down is better."
+        + " Last k stored: revode with the activations of the last k blocks kept."
+        * any(map(_LAST.fullmatch, rows)),
     )
 
 
@@ -187,10 +192,15 @@ def memory_choices(record: dict, blocks: int | None = None) -> Table:
         if case == "revode exact":  # told in the chapter on exact arithmetic
             continue
         used = _memory_rows(record, case)
-        slope = (_growth(used)[1] - (used[-1]["parameter_gradients"] / used[-1]["blocks"])) / MIB if used else None
+        slope = None
+        if len(used) > 1:
+            slope = (_growth(used)[1] - (used[-1]["parameter_gradients"] / used[-1]["blocks"])) / MIB
         off = contiguous[case]["gradient_difference"]
         rows.append((
-            {"plain": "stored (plain autograd)", "revode": "reversible (revode)"}.get(case, case),
+            _LAST.sub(
+                r"reversible, last \1 blocks stored",
+                {"plain": "stored (plain autograd)", "revode": "reversible (revode)"}.get(case, case),
+            ),
             f"{contiguous[case]['ratio']:.2f}",
             f"{last[case]['ratio']:.2f}" if case in last else "–",
             "–" if slope is None else f"{abs(slope):.2f}",

@@ -1,7 +1,8 @@
 """Interactive figures that work in the built book without a kernel; the step-size explorer also asks one for more."""
 
+from .bent_kernel import BentKernel
 from .revnet import RevNetPad
 from .step_size import StepSizeExplorer
 from .two_images import TwoImages
 
-__all__ = ["RevNetPad", "StepSizeExplorer", "TwoImages"]
+__all__ = ["BentKernel", "RevNetPad", "StepSizeExplorer", "TwoImages"]
