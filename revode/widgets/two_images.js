@@ -148,7 +148,7 @@ function render({ model, el: host }) {
     text += own ? "The network calls " : `The network, trained at h = ${spec.own_h}, calls `;
     if (r.own.name === r.other.name) text += `both ${a(r.own.name)} (${percent(r.own.probability)} and ${percent(r.other.probability)})`;
     else text += `the picture ${a(r.own.name)} (${percent(r.own.probability)}), its neighbour ${a(r.other.name)} (${percent(r.other.probability)})`;
-    return `${text}. ${r.first < 0 ? "On this slider its answer does not change." : `On this slider its answer first changes at a change of ${changes[r.first]}.`}`;
+    return `${text}. ${r.first < 0 ? "No change on this slider gets another name." : `The smallest change on this slider that gets another name is ${changes[r.first]}.`}`;
   }
 
   function marks(r) {
