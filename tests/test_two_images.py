@@ -164,3 +164,43 @@ def test_what_was_not_computed_is_refused(wrong):
     for name, value in wrong.items():
         with pytest.raises(traitlets.TraitError):
             setattr(widget, name, value)
+
+
+def test_what_the_chapter_says_of_the_figure_holds():
+    a, h, sizes = arrays(SPEC), SPEC["h"], SPEC["changes"]
+    own, hundredth = h.index(1.0), sizes.index(0.01)
+    random, worst = (
+        a["distances"][:, d] / a["distances"][:, d, ..., :1] for d in range(2)
+    )  # the distance at the entry
+    law, other = random[:, own, -1], random[:, own, :-1] / random[:, own, -1:]
+    assert (np.abs(other[:, : hundredth + 1] - 1) < 0.1).all()
+    soonest = [next(n for n in range(len(sizes)) if row[n] > 1.1) for row in other[:, :, -1]]
+    dog, horse, ship = soonest
+    assert dog < ship < horse
+    assert (other[:, -1, SPEC["blocks"][0]] < 0.9).all()
+
+    stretched = worst[:, own, :-1, -1] / worst[:, own, -1:, -1]
+    assert (stretched[:, hundredth:] < 1).all()
+    assert (stretched[:, hundredth + 1 :] < 0.7).all()
+    assert (worst[:, own, -1, -1] / law[:, -1] > 5).all(), "far apart by the law"
+    assert (np.abs(np.log(worst[:, own, -2, -1] / random[:, own, -2, -1])) < 0.5).all(), "nearly alike"
+    ends = a["distances"][:, :, own, :-1, -1]
+    assert (ends < a["sizes"][:, own, -1][:, None, None]).all()
+    assert (ends[1, 1] > ends[1, 0]).all()
+
+    answers = a["answers"][:, :, 1:].reshape(IMAGES, STEPS, DIRECTIONS, SIZES)
+    names = a["answers"][:, :, :1]
+    differs = answers[:, own] != names[:, own, :, None]
+    assert not differs[:, 0, :-1].any()
+    assert differs[:, 0, -1].all()
+    assert [int(row.argmax()) if row.any() else None for row in differs[:, 1]] == [6, None, 7]
+    certain = a["probabilities"][1, own]
+    assert (certain[1 + SIZES :] >= certain[0] - 1e-3).all()
+    right = np.array([[SPEC["classes"].index(p["class"])] for p in SPEC["pictures"]]) == names[:, :, 0]
+    assert not right[:, :own].any()
+    assert right[:, own].all()
+    assert set(right[:, own + 1 :].flatten()) == {True, False}
+
+    for growth in (random, worst):
+        assert (np.diff(growth[..., SPEC["blocks"][0]], axis=1) > 0).all(), "more in the first unit for a larger h"
+        assert (growth[:, 0, :, -1] < 1).all(), "nearer at the smallest h"
