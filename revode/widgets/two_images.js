@@ -63,7 +63,7 @@ function render({ model, el: host }) {
     const image = pixels.subarray(3 * plane * r.i, 3 * plane * (r.i + 1));
     const other = Float64Array.from(image, (v, n) => clamp(v + r.greys * r.pattern[n], 0, 255));
     const most = other.reduce((m, v, n) => Math.max(m, Math.abs(v - image[n])), 0);
-    const factor = [10000, 5000, 2000, 1000, 500, 200, 100, 50, 20, 10, 5, 2].find((f) => f * most <= 128) || 1;
+    const factor = [10000, 5000, 2000, 1000, 500, 200, 100, 50, 20, 10, 5, 2, 1].find((f) => f * most <= 127.5) || 0.5;
     const shown = [image, other, other.map((v, n) => 127.5 + factor * (v - image[n]))];
     const grey = `${words(most)} of 255 grey levels`;
     const names = [`a ${state.picture}`, most < 0.5 ? "its neighbour, equal in 8 bits" : "its neighbour", `difference × ${factor}`];
@@ -76,7 +76,7 @@ function render({ model, el: host }) {
     const said = (a) => [make("b", {}, a.name), ` ${percent(a.probability)}`];
     const feet = [said(r.own), said(r.other), [`at most ${grey}`]];
     photos.forEach(({ canvas, head, foot }, n) => {
-      const ink = canvas.getContext("2d"), drawing = ink.createImageData(side, side);
+      const ink = canvas.getContext("2d", { willReadFrequently: true }), drawing = ink.createImageData(side, side);
       for (let p = 0; p < plane; p++) {
         for (let c = 0; c < 3; c++) drawing.data[4 * p + c] = Math.round(shown[n][c * plane + p]);
         drawing.data[4 * p + 3] = 255;
@@ -116,9 +116,9 @@ function render({ model, el: host }) {
       const points = growth.map((v, k) => [X(k), Y(v)]), [x, y] = points.at(-1);
       g.append(svg("path", { class: "rv-leading rv-leapfrog", d: path(points) }));
       label(g, x, y - 8, narrow ? "λ₁" : `worst change of a state, λ₁ (${spec.exponents.images} images)`, "rv-end rv-leapfrog rv-halo", "end");
-    }
-    else if (spec.exponents.growth) {
-      label(g, X(0), y0 + 12, `λ₁ was measured at h = ${Object.keys(spec.exponents.growth).join(", ")}`, "rv-faint rv-halo");
+    } else if (spec.exponents.growth) {
+      const measured = Object.keys(spec.exponents.growth).sort((v, w) => v - w).join(", ");
+      label(g, X(0), y1 - 38, narrow ? `λ₁: at h = ${measured}` : `λ₁ was measured at h = ${measured}`, "rv-faint rv-halo");
     }
     list.push(curve(r.distance, "rv-path rv-hamiltonian", "distance"));
     r.distance.forEach((v, k) => g.append(svg("circle", { class: "rv-dot rv-hamiltonian", cx: X(k).toFixed(2), cy: Y(v).toFixed(2), r: 3 })));
