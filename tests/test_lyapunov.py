@@ -347,6 +347,37 @@ def test_the_worst_change_grows_more_than_any_other_that_was_tried(trained):
     assert grown(fewer) < grown(worst)
 
 
+def test_the_worst_change_through_the_network_grows_more_than_that_through_a_unit(trained):
+    network, x = trained
+    unit, whole = (lyapunov.worst_change(network, x, passes=2, through=n) for n in (1, len(network.stages)))
+    one, other = (lyapunov.linear_distances(network, x, d) for d in (unit, whole))
+    assert one[0][-1] > other[0][-1], "at the end of the first unit"
+    assert other[-1][-1] > one[-1][-1], "at the end of the last one"
+    with pytest.raises(ValueError, match="through = 4 must be a whole number of units, 1 to 3"):
+        lyapunov.worst_change(network, x, through=4)
+
+
+def test_linear_distances_are_the_limit_of_distances_in_every_unit(trained):
+    network, x = trained
+    d = torch.randn(x.shape, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    linear = lyapunov.linear_distances(network, x, d)
+    for e in (1e-7, -1e-7):  # small enough that hardly an entry passes the kink of a ReLU
+        found = lyapunov.distances(network, x, x + e * d)
+        for limit, norms in zip(linear, found, strict=True):
+            np.testing.assert_allclose(norms / abs(e), limit, rtol=1e-4)
+    np.testing.assert_allclose(lyapunov.linear_distances(network, x, 3 * d)[2], 3 * linear[2], rtol=1e-12)
+
+
+def test_states_of_the_units_lead_to_the_logits(trained):
+    network, x = trained
+    states = lyapunov.unit_states(network, x)
+    assert [len(unit) for unit in states] == [len(s.blocks) + 1 for s in network.stages]
+    with torch.no_grad():
+        y = network.stages[-1].scheme.finish(states[-1][-1].unbind(dim=1), len(network.stages[-1].blocks))
+        logits = network.fc(torch.relu(network.norm(y)).mean(dim=(2, 3)))
+        torch.testing.assert_close(logits, network(x), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("name", systems.SYSTEMS)
 def test_known_systems_meet_their_values(name, monkeypatch):
     system = systems.SYSTEMS[name]

@@ -243,10 +243,10 @@ def _size(x: Tensor) -> int:
     return x.numel() // len(x)
 
 
-def _whole(name: str, value, low: int, high: float = math.inf) -> None:
+def _whole(name: str, value, low: int, high: float = math.inf, what: str = "steps") -> None:
     if not isinstance(value, int) or not low <= value <= high:
         upto = "or more" if high == math.inf else f"to {high}"
-        raise ValueError(f"{name} = {value!r} must be a whole number of steps, {low} {upto}")
+        raise ValueError(f"{name} = {value!r} must be a whole number of {what}, {low} {upto}")
 
 
 def _require_finite(x: Tensor, what: str) -> None:
@@ -391,7 +391,50 @@ def first_input(network: Network, images: Tensor) -> Tensor:
     return ACTIVATIONS[network.activation](network.stem_norm(network.stem(images)))
 
 
+def units(network: Network) -> list[list[Step]]:
+    """The steps of each unit of a network: one that makes its whole state, and then its blocks.
+
+    The first step takes normalised images (N, C, H, W), that of a later unit the whole state of the unit before it; all
+    others are as in :func:`layers`. So the steps of all units in a row lead from the image to the last whole state.
+
+    Args:
+        network: In evaluation mode.
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+    """
+    require_evaluation([network])
+    stages = list(network.stages)
+    entries = [lambda x: joined(stages[0], first_input(network, x))]
+    entries += [_entry(*parts) for parts in zip(stages[:-1], network.transitions, stages[1:], strict=True)]
+    return [[entry, *layers(stage)] for entry, stage in zip(entries, stages, strict=True)]
+
+
+def _entry(old: Stage, transition: nn.Module, new: Stage) -> Step:
+    """From the last whole state of one unit to the first of the next one."""
+    return lambda x: joined(new, transition(old.scheme.finish(x.unbind(dim=1), len(old.blocks))))
+
+
 @torch.no_grad()
+def unit_states(network: Network, images: Tensor) -> list[list[Tensor]]:
+    """The whole states (N, parts, ...) of images on their way: of each unit before its first and after each block.
+
+    Args:
+        network: In evaluation mode.
+        images: (N, C, H, W), normalised.
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+    """
+    x, out = images, []
+    for steps in units(network):
+        out.append([])
+        for step in steps:
+            x = step(x)
+            out[-1].append(x)
+    return out
+
+
 def distances(network: Network, one: Tensor, other: Tensor) -> list[NDArray[np.float64]]:
     """Distance of two images layer by layer: the 2-norm of the difference of their whole states.
 
@@ -406,41 +449,62 @@ def distances(network: Network, one: Tensor, other: Tensor) -> list[NDArray[np.f
     Raises:
         BatchStatisticsError: if the network is in training mode.
     """
-    x, out = first_input(network, torch.cat([one, other])), []
-    for between, stage in zip([nn.Identity(), *network.transitions], network.stages):
-        state = joined(stage, between(x))
-        norms = [torch.linalg.vector_norm(state[0] - state[1]).item()]
-        for layer in layers(stage):
-            state = layer(state)
-            norms.append(torch.linalg.vector_norm(state[0] - state[1]).item())
-        x = stage.scheme.finish(state.unbind(dim=1), len(stage.blocks))
-        out.append(np.array(norms))
-    return out
+    states = unit_states(network, torch.cat([one, other]))
+    return [np.array([torch.linalg.vector_norm(x[0] - x[1]).item() for x in unit]) for unit in states]
 
 
-def worst_change(network: Network, image: Tensor, passes: int = 8, seed: int = 0) -> Tensor:
-    """The change of an image, of norm 1, that grows most on its way to the end of the first unit.
+@torch.no_grad()
+def linear_distances(network: Network, image: Tensor, change: Tensor) -> list[NDArray[np.float64]]:
+    """What :func:`distances` of an image and its changed neighbour would be if the network were its derivative.
 
-    The leading right singular vector of the stem and the blocks together, by the power method.
+    The limit of the distance of image and image + e * change, divided by e, for e to 0.
+
+    Args:
+        network: In evaluation mode.
+        image: (1, C, H, W), normalised.
+        change: Of the same shape.
+
+    Returns:
+        As :func:`distances`.
+
+    Raises:
+        BatchStatisticsError: if the network is in training mode.
+    """
+    _load_jvp()
+    x, v, out = image, change[None], []
+    for steps in units(network):
+        out.append([])
+        for step in steps:
+            x, v = _carried(step, x, v)
+            out[-1].append(torch.linalg.vector_norm(v).item())
+    return [np.array(norms) for norms in out]
+
+
+def worst_change(network: Network, image: Tensor, passes: int = 8, seed: int = 0, through: int = 1) -> Tensor:
+    """The change of an image, of norm 1, that grows most on its way to the end of a unit.
+
+    The leading right singular vector of the stem and all blocks up to there together, by the power method.
 
     Args:
         network: In evaluation mode.
         image: (1, C, H, W), normalised.
         passes: Of the power method.
         seed: Of the change that it begins with.
+        through: How many units the change goes through, from 1 to all.
 
     Raises:
         BatchStatisticsError: if the network is in training mode.
         NonFiniteStateError: if a state is not finite.
+        ValueError: if there are not so many units.
     """
-    require_evaluation([network])
-    stage = network.stages[0]
+    _whole("through", through, 1, len(network.stages), "units")
+    steps = [step for unit in units(network)[:through] for step in unit]
     _load_jvp()
     generator = torch.Generator().manual_seed(seed)
     v = torch.randn(1, *image.shape, generator=generator, dtype=torch.float64).to(image)
     with torch.no_grad():
         for _ in range(passes):
-            v = _aligned([lambda x: joined(stage, first_input(network, x)), *layers(stage)], image, v)
+            v = _aligned(steps, image, v)
     return v[0]
 
 

@@ -4,5 +4,6 @@ from .bent_kernel import BentKernel
 from .drift import DriftExplorer
 from .revnet import RevNetPad
 from .step_size import StepSizeExplorer
+from .two_images import TwoImages
 
-__all__ = ["BentKernel", "DriftExplorer", "RevNetPad", "StepSizeExplorer"]
+__all__ = ["BentKernel", "DriftExplorer", "RevNetPad", "StepSizeExplorer", "TwoImages"]

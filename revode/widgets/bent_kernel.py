@@ -25,7 +25,7 @@ class BentKernel(InteractiveFigure):
 
     Left, all eigenvalues, where they stand at kappa = 0, and the numerical range on the real axis. Right, the norm of
     exp(t J) over time t, which is the most that any small change can have grown, that of one random change, and
-    exp(t max Re lambda). Eigenvalues are precomputed by :mod:`revode.analysis`; the page computes the growth.
+    exp(t max Re lambda). Eigenvalues are precomputed by ``revode.analysis``; the page computes the growth.
 
     Args:
         **traits: ``bend``, kappa, from -1 to 1 and rounded to a step of the slider; ``kernel``, "random", "chain" or

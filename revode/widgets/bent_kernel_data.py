@@ -78,10 +78,10 @@ def measured(kernel: NDArray, activation: str) -> dict[str, Any]:
     """All eigenvalues and the numerical range for every kappa.
 
     Returns:
-        "eigenvalues": whole numbers of 16 bits in base64, (kappa, eigenvalue, real and imaginary part), in units of
-        "quantum"; "bounds": float32 in base64, (kappa, 4): the real part of the rightmost eigenvalue, the largest
-        |Re lambda| over the largest |lambda|, the ends of the numerical range on the real axis; "reach", the largest
-        |lambda|.
+        A dictionary: "eigenvalues", whole numbers of 16 bits in base64, (kappa, eigenvalue, real and imaginary part),
+        in units of "quantum"; "bounds", float32 in base64, (kappa, 4): the real part of the rightmost eigenvalue, the
+        largest modulus of a real part over the largest modulus, the ends of the numerical range on the real axis;
+        "reach", the largest modulus.
     """
     spectra, bounds = [], []
     for bend in BENDS:
