@@ -117,6 +117,14 @@ def test_an_overflow_is_reported_and_raises_nothing():
     assert not math.isfinite(found.growth[1])
 
 
+def test_numbers_whose_squares_overflow_are_no_overflow():
+    huge = torch.tensor([[3e200, 0.0]], dtype=F64), torch.tensor([[0.0, -4e200]], dtype=F64)
+    assert drift._norm(huge) == pytest.approx(5e200, rel=1e-14)
+    assert drift._norm((torch.zeros(2),)) == 0
+    assert drift._norm((torch.tensor([math.inf]), torch.ones(1))) == math.inf
+    assert math.isnan(drift._norm((torch.ones(1), torch.tensor([math.nan, 1e200], dtype=F64))))
+
+
 def linear(name: str, depth: int) -> revode.Stage:
     """A random network with the identity as activation."""
     made = random_stage(name, depth, 0.5 if name == "momentum" else 0.4, width=4, seed=5)
@@ -154,6 +162,37 @@ def test_prediction_is_the_sum_of_carried_errors(name):
         square += carried(s.target, state[s.target])
     wanted = drift.KAPPA * 2.0**-24 * square**0.5 / size
     assert predicted(made, x.expand(20_000, 4))[0] == pytest.approx(wanted, rel=0.03)
+
+
+# --- the step size up to which each layer is stable ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["hamiltonian", "leapfrog", "midpoint"])
+def test_critical_step_is_where_the_first_layer_alone_loses_its_stability(name):
+    """Against the one-step map of each layer as a dense matrix; linear, so that it is the same at every state."""
+    made, x = linear(name, 4), random_input(1, 4)
+    critical = drift.critical_step(made, x)
+
+    def worst(h: float) -> float:
+        made.h, sizes = h, []
+        for block in made.blocks:
+            y = [p.shape for p in made.scheme.start(x)]
+            columns = [
+                torch.cat(forward(made.scheme.shears(block, 1) + made.scheme.shears(block, 2) * (name == "midpoint"),
+                                  tuple(e.reshape(len(y), *y[0]))), 1)[0]
+                for e in torch.eye(sum(s.numel() for s in y), dtype=F64)
+            ]  # fmt: skip
+            sizes.append(torch.linalg.eigvals(torch.stack(columns, 1).detach()).abs().max().item())
+        return max(sizes)
+
+    assert worst(0.999 * critical) == pytest.approx(1, abs=1e-5)
+    assert worst(1.01 * critical) > 1.05
+
+
+def test_critical_step_where_there_is_none():
+    assert drift.critical_step(random_stage("revnet", 3), random_input(1)) == 0
+    with pytest.raises(ValueError, match="'momentum' must be one of"):
+        drift.critical_step(random_stage("momentum", 2, 0.9), random_input(1))
 
 
 @pytest.mark.parametrize(

@@ -165,15 +165,12 @@ function slider(ui, name, text, change) {
         b.style.setProperty("--at", m.at);
         b.addEventListener("click", () => { m.click(); range.focus(); });
         ticks.append(b);
-      }
-      if (!list.length && none) ticks.append(make("span", { class: "rv-none" }, none));
-      // names at the ends of the slider stay inside it
-      const all = ticks.getBoundingClientRect();
-      for (const b of ticks.querySelectorAll("button")) {
-        const place = b.getBoundingClientRect();
-        const shift = Math.max(0, place.right - all.right) - Math.max(0, all.left - place.left);
+        // a name near an end stays over the slider, its line where it belongs
+        const place = b.getBoundingClientRect(), over = ticks.getBoundingClientRect();
+        const shift = Math.max(0, over.left - place.left) - Math.max(0, place.right - over.right);
         if (shift) b.style.setProperty("--shift", `${shift}px`);
       }
+      if (!list.length && none) ticks.append(make("span", { class: "rv-none" }, none));
       // names that would lie over each other stand in a second row
       let end = -1;
       for (const b of [...ticks.querySelectorAll("button")].sort((x, y) => x.style.getPropertyValue("--at") - y.style.getPropertyValue("--at"))) {
