@@ -115,7 +115,7 @@ function render({ model, el: host }) {
     if (growth) { // of the state, by revode lyapunov
       const points = growth.map((v, k) => [X(k), Y(v)]), [x, y] = points.at(-1);
       g.append(svg("path", { class: "rv-leading rv-leapfrog", d: path(points) }));
-      label(g, x, y - 8, narrow ? "λ₁" : `worst change of a state, λ₁ (${spec.exponents.images} images)`, "rv-end rv-leapfrog rv-halo", "end");
+      label(g, x, y - 8, narrow ? "λ₁" : "worst change, λ₁", "rv-end rv-leapfrog rv-halo", "end");
     } else if (spec.exponents.growth) {
       const measured = Object.keys(spec.exponents.growth).sort((v, w) => v - w).join(", ");
       label(g, X(0), y1 - 38, narrow ? `λ₁: at h = ${measured}` : `λ₁ was measured at h = ${measured}`, "rv-faint rv-halo");
