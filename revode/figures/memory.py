@@ -143,11 +143,14 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
             colour = COLORS["hamiltonian" if own else "midpoint" if check else "euler" if case == "plain" else "revnet"]
             ax.plot([mib], [ratio], "D" if own else "s" if check else "o", color=colour, markersize=7 if own else 5.5)
             words.append(f"{case}, {layout}: {mib:.0f} MiB, time {ratio:.2f}")
-        for mib, ratio, case, dy in _apart(points, 0.055):
+        for mib, ratio, case, dy in _apart([p for p in points if not _LAST.fullmatch(p[2])], 0.055):
             right = mib > 200
-            name = _LAST.sub(r"last \1 stored", short.get(case, case))
-            ax.annotate(name, (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
+            ax.annotate(short.get(case, case), (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
                         textcoords="offset points", ha="right" if right else "left", va="center")  # fmt: skip
+        for mib, ratio, case in (p for p in points if _LAST.fullmatch(p[2])):  # under or beside, away from the others
+            place = {"xytext": (8, 0), "ha": "left"} if mib > 200 else {"xytext": (6, -12), "ha": "right"}
+            ax.annotate(_LAST.sub(r"last \1 stored", case), (mib, ratio), fontsize=8.5, textcoords="offset points",
+                        va="center", **place)  # fmt: skip
         if "one more forward" in rows:
             limit = rows["one more forward"]["ratio"]
             ax.axhline(limit, color=LINE, zorder=0)
