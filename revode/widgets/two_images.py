@@ -66,8 +66,8 @@ def exponents(network: str) -> dict:
         network: Name of bundled weights.
 
     Returns:
-        "images", the number of test images that it is a mean over (of logarithms), and "growth": by the step size as
-        text, the factor after 0, 1, ... blocks. Empty where there is no such result.
+        A dictionary with "images", the number of test images that it is a mean over (of logarithms), and "growth", by
+        the step size as text the factor after 0, 1, ... blocks. Empty where there is no such result.
     """
     try:
         record = results.load(f"lyapunov-{network}")
