@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 PORT   ?= 8000
-JOBS   ?= 2
+# More than two cores have: a worker that drives a browser waits for most of its time.
+JOBS   ?= 3
 ARGS   ?=
 
 BIN  := $(VENV)/bin
