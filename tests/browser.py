@@ -5,6 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 
+def figure_on(page, name: str):
+    """The first interactive figure of this name on an open page, in view."""
+    widget = page.locator(f".rv-{name}").first
+    widget.scroll_into_view_if_needed()
+    return widget
+
+
 def choose(widget, value: str) -> None:
     widget.locator(f"input[value={value}]").evaluate("e => e.click()")
 

@@ -12,7 +12,7 @@ from revode import stability
 from revode.stability import PROBLEMS, STABILITY_LIMIT
 from revode.widgets import StepSizeExplorer
 
-from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
+from .browser import LIVE, choose, drawn, figure_on, picture, points_of, set_slider, spoken
 from .pages import PAGES, TOC
 
 #: The theme lets the keyboard into code that scrolls, a moment after each change of size.
@@ -94,10 +94,7 @@ def test_reader_can_turn_the_lights_out(visit):
 
 @pytest.fixture
 def explorer(visit):
-    page = visit(EXPLORER)
-    widget = page.locator(".rv-step").first
-    widget.scroll_into_view_if_needed()
-    return widget
+    return figure_on(visit(EXPLORER), "step")
 
 
 def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):

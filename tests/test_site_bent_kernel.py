@@ -12,7 +12,7 @@ from revode.widgets import BentKernel
 from revode.widgets.bent_kernel import PER_UNIT, POINTS, TIME
 from revode.widgets.bent_kernel_data import jacobian, unpacked
 
-from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
+from .browser import LIVE, choose, drawn, figure_on, picture, points_of, set_slider, spoken
 from .helpers import paired
 
 PAGE = "book/06_jacobian_eigenvalues"
@@ -22,9 +22,7 @@ KERNELS = {k["name"]: k for k in BentKernel().spec["kernels"]}
 
 @pytest.fixture
 def figure(visit):
-    widget = visit(PAGE).locator(".rv-bent").first
-    widget.scroll_into_view_if_needed()
-    return widget
+    return figure_on(visit(PAGE), "bent")
 
 
 def put(widget, kernel: str, activation: str, bend: float) -> dict:

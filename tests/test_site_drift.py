@@ -10,7 +10,7 @@ from revode.analysis import drift
 from revode.widgets import drift as figure
 from revode.widgets.drift_data import restored
 
-from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
+from .browser import LIVE, choose, drawn, figure_on, picture, points_of, set_slider, spoken
 
 PAGE = "book/08_reversibility_drift"
 DATA = figure.bundled()
@@ -20,9 +20,7 @@ STEP, FACTOR = "step size h", "factor c of the momentum rule"
 
 @pytest.fixture
 def explorer(visit):
-    widget = visit(PAGE).locator(".rv-drift").first
-    widget.scroll_into_view_if_needed()
-    return widget
+    return figure_on(visit(PAGE), "drift")
 
 
 def put(widget, scheme: str, dtype: str, value: float) -> dict:

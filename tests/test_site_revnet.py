@@ -10,7 +10,7 @@ from revode import stability
 from revode.analysis import choices, drift
 from revode.widgets.revnet import LAYERS, REACH, START
 
-from .browser import LIVE, drawn, picture, points_of, set_slider, spoken
+from .browser import LIVE, drawn, figure_on, picture, points_of, set_slider, spoken
 
 PAGE = "book/10_when_algebra_lies"
 FIRST, SECOND = "slope α of the first branch", "slope β of the second branch"
@@ -18,9 +18,7 @@ FIRST, SECOND = "slope α of the first branch", "slope β of the second branch"
 
 @pytest.fixture
 def pad(visit):
-    widget = visit(PAGE).locator(".rv-revnet").first
-    widget.scroll_into_view_if_needed()
-    return widget
+    return figure_on(visit(PAGE), "revnet")
 
 
 def put(widget, alpha: float, beta: float) -> dict:

@@ -9,7 +9,7 @@ import torch
 from revode import load_trained
 from revode.analysis.lyapunov import distances, linear_distances
 
-from .browser import LIVE, choose, drawn, picture, points_of, set_slider, spoken
+from .browser import LIVE, choose, drawn, figure_on, picture, points_of, set_slider, spoken
 from .test_two_images import SPEC, arrays, neighbours
 
 PAGE = "book/07_lyapunov_exponents"
@@ -19,9 +19,7 @@ NAMES = [p["class"] for p in SPEC["pictures"]]
 
 @pytest.fixture
 def figure(visit):
-    widget = visit(PAGE).locator(".rv-images").first
-    widget.scroll_into_view_if_needed()
-    return widget
+    return figure_on(visit(PAGE), "images")
 
 
 def put(widget, i: int, d: int, k: int, e: int) -> dict:
