@@ -214,9 +214,9 @@ def memory_choices(record: dict, blocks: int | None = None) -> Table:
     return table(
         ("way", "time", "time, channels_last", "MiB per block", "gradient differs by"),
         rows,
-        f"{blocks} blocks: time of a step over that with stored activations, medians of an interleaved run "
-        f"({hardware['gpu'] or hardware['cpu']}, one thread, load {load:.1f} at the start); activations per added "
-        "block; largest relative difference of a parameter's gradient in float32.",
+        f"{blocks} blocks: time of a step over that with stored activations, medians of interleaved runs "
+        f"({hardware['gpu'] or hardware['cpu']}, one thread, load {load:.1f} at the start of the last); activations "
+        "per added block; largest relative difference of a parameter's gradient in float32.",
     )
 
 
