@@ -6,7 +6,7 @@ from . import fields
 from ._version import __version__
 from .models import MODELS, ModelSpec, Recipe, build, count_parameters
 from .networks import Network, StableStep, stable_step
-from .schemes import SCHEMES, Euler, Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
+from .schemes import SCHEMES, Euler, Hamiltonian, Leapfrog, Midpoint, Momentum, RevNet, Scheme
 from .shear import Shear
 from .stage import Stage
 
@@ -27,6 +27,7 @@ __all__ = [
     "Leapfrog",
     "MODELS",
     "Midpoint",
+    "Momentum",
     "ModelSpec",
     "Network",
     "Recipe",

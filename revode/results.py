@@ -14,9 +14,10 @@ import math
 import os
 import platform
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -88,6 +89,69 @@ def evidence(device: str | torch.device = "cpu") -> dict:
         "torch": str(torch.__version__),  # a class of its own, which a checkpoint does not take
         "cuda": torch.version.cuda if gpu else None,
     }
+
+
+class Beginning(NamedTuple):
+    """When and with what a measurement began: a commit made in the meantime is not its own.
+
+    Attributes:
+        time: Of ``time.perf_counter``.
+        evidence: As :func:`evidence` gives it.
+    """
+
+    time: float
+    evidence: dict
+
+
+def begin(device: str | torch.device = "cpu") -> Beginning:
+    """To be called before a measurement; for :func:`record`."""
+    return Beginning(time.perf_counter(), evidence(device))
+
+
+def record(
+    name: str,
+    kind: str,
+    final: dict,
+    *,
+    began: Beginning,
+    settings: dict,
+    seed: int = 0,
+    curve: Sequence[dict] = (),
+    status: str = "finished",
+) -> dict:
+    """A result as its file has it.
+
+    Args:
+        name: Of the result, the file's name without ".json".
+        kind: "training", "experiment" or another word for what ``final`` holds.
+        final: The last numbers; what is not finite becomes None.
+        began: What :func:`begin` gave.
+        settings: What the numbers depend on.
+        seed: Of everything random.
+        curve: What was measured on the way.
+        status: One of :data:`STATUS`.
+    """
+    found = {
+        "name": name,
+        "kind": kind,
+        "status": status,
+        "seed": seed,
+        "settings": settings,
+        "wall_seconds": round(time.perf_counter() - began.time, 1),
+        "evidence": began.evidence | {"date": now()},
+        "curve": list(curve),
+        "final": final,
+    }
+    return json.loads(json.dumps(_plain(found)))  # as it is read from the file: tuples are lists there
+
+
+def _plain(value: Any) -> Any:
+    """The same with None for numbers that are not finite, which JSON does not have."""
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @functools.cache

@@ -196,3 +196,15 @@ def test_all_bundled_results_are_whole():
 @pytest.mark.parametrize("key", ["test_loss", "images_per_second"])
 def test_what_may_be_unknown(key):
     results.check(record(curve=[POINT | {key: None}]))
+
+
+def test_a_record_is_what_its_file_gives_back(tmp_path):
+    began = results.begin()
+    final = {"errors": [1.0, math.inf], "shape": (2, 3), "best": {"at": math.nan}}
+    made = results.record("some", "experiment", final, began=began, settings={"n": 3}, seed=4, curve=[{"step": 1}])
+    results.write(tmp_path / "some.json", made)
+    assert results.read(tmp_path / "some.json") == made
+    assert made["final"] == {"errors": [1.0, None], "shape": [2, 3], "best": {"at": None}}
+    assert (made["seed"], made["settings"], made["curve"]) == (4, {"n": 3}, [{"step": 1}])
+    assert made["evidence"]["commit"] == began.evidence["commit"]
+    assert 0 <= made["wall_seconds"] < 60

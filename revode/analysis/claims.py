@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-import time
 from pathlib import Path
 
 import torch
@@ -15,21 +13,9 @@ from .drift import reproduce
 
 def record() -> dict:
     """All claims measured on the CPU, as a result file has them: ``final["claims"]``, None for what is not finite."""
-    begin = time.perf_counter()
-    rows = reproduce()
-    for row in rows:
-        row["measured"] = row["measured"] if math.isfinite(row["measured"]) else None
-    return {
-        "name": "claims",
-        "kind": "claims",
-        "status": "finished",
-        "seed": 0,
-        "settings": {"device": "cpu", "threads": torch.get_num_threads()},
-        "wall_seconds": round(time.perf_counter() - begin, 1),
-        "evidence": results.evidence(),
-        "curve": [],
-        "final": {"claims": rows},
-    }
+    began, rows = results.begin(), reproduce()
+    settings = {"device": "cpu", "threads": torch.get_num_threads()}
+    return results.record("claims", "claims", {"claims": rows}, began=began, settings=settings)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,6 @@ full size all layers of the trained network are measured by their extreme eigenv
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +151,7 @@ def record(name: str, *, image: int = 0, limit: int = LIMIT, k: int = 10, seed: 
         SpectrumError: as :func:`clouds` and :func:`revode.analysis.extreme`.
         ValueError: there is no such image.
     """
-    began = time.perf_counter()
+    began = results.begin()
     trained = weights.load_trained(name)
     images = data.load("sample", "test").images
     if not 0 <= image < len(images):
@@ -171,22 +170,12 @@ def record(name: str, *, image: int = 0, limit: int = LIMIT, k: int = 10, seed: 
         final["norm"][key] = norms(network, x)
         final["clouds"][key] = clouds(network.double(), x.double(), limit)
         final["h"][key] = network.h
-    return {
-        "name": f"spectra-{name}",
-        "kind": "spectra",
-        "status": "finished",
-        "settings": {
-            "model": name, "scheme": trained.scheme.name, "activation": trained.activation, "data": "sample",
-            "split": "test", "image": image, "limit": limit, "axis": AXIS, "extremes_dtype": extremes["dtype"],
-            "extremes_tol": extremes["tol"], "extremes_k": k, "clouds_dtype": "float64",
-            "weights": trained.meta,
-        },
-        "seed": seed,
-        "wall_seconds": time.perf_counter() - began,
-        "evidence": results.evidence(),
-        "curve": [],
-        "final": final,
+    settings = {
+        "model": name, "scheme": trained.scheme.name, "activation": trained.activation, "data": "sample",
+        "split": "test", "image": image, "limit": limit, "axis": AXIS, "extremes_dtype": extremes["dtype"],
+        "extremes_tol": extremes["tol"], "extremes_k": k, "clouds_dtype": "float64", "weights": trained.meta,
     }  # fmt: skip
+    return results.record(f"spectra-{name}", "spectra", final, began=began, settings=settings, seed=seed)
 
 
 def _short(measured: dict) -> list[dict]:

@@ -41,11 +41,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import stability
-from ..errors import NotInvertibleError
 from ..fields import AntisymmetricField, BranchField, Field, SymmetricField, choose
 from ..fixed_point import FixedPoint, Scale
 from ..networks import Network
-from ..schemes import Hamiltonian, Leapfrog, Midpoint, RevNet, Scheme
+from ..schemes import Hamiltonian, Leapfrog, Midpoint, Momentum, RevNet, Scheme
 from ..shear import Shear, State, increment
 from ..shear import add as applied
 from ..stage import ARITHMETIC, Stage
@@ -67,52 +66,6 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 # --- random dense networks --------------------------------------------------------------------------------------
 
 
-class Momentum(Scheme):
-    """v <- c v + (1 - c) f(x);  x <- x + v.
-
-    A block holds f. State: (x, v), v = 0 at the start. Each step shrinks volume by c^d, so the inverse, which divides
-    by c, grows by about 1/c per layer. h has no meaning here.
-
-    Args:
-        c: The momentum, gamma in the paper, 0 < c < 1.
-
-    Raises:
-        ValueError: if c is not between 0 and 1.
-
-    Source: Sander et al. 2021 (arXiv 2102.07870).
-    """
-
-    name = "momentum"
-    order = 1
-    stability_limit = 0.0
-    source = "Sander et al. 2021 (arXiv 2102.07870)"
-
-    def __init__(self, c: float = 0.9):
-        if not 0 < c < 1:
-            raise ValueError(f"c = {c!r} must lie between 0 and 1, for example 0.9; with c = 0 nothing can be undone")
-        super().__init__(1.0)
-        self.c = float(c)
-
-    def __repr__(self) -> str:
-        return f"Momentum(c={self.c:g})"
-
-    def start(self, x: Tensor) -> State:
-        return x, torch.zeros_like(x)
-
-    def shears(self, block: nn.ModuleList, j: int) -> tuple[Shear, ...]:
-        (f,) = block
-        return Shear(1, 0, f, 1 - self.c, self.c), Shear(0, 1, None)
-
-    def finish(self, state: State, steps: int) -> Tensor:
-        return state[0]
-
-    def resume(self, y: Tensor) -> State:
-        raise NotInvertibleError(
-            "the output of a momentum network is x without the velocity, which does not determine the state; "
-            "keep the whole state: Stage.forward_state and Stage.inverse_state"
-        )
-
-
 def _symmetric(width: int) -> Field:
     return SymmetricField(width, "relu", "none", dense=True)
 
@@ -123,7 +76,11 @@ _RANDOM: dict[str, tuple[Callable[[float], Scheme], Callable[[int], Field], int]
     "leapfrog": (Leapfrog, _symmetric, 1),
     "midpoint": (Midpoint, lambda n: AntisymmetricField(n, "tanh", "none", dense=True), 1),
     "revnet": (RevNet, lambda n: BranchField(n, None, 1, "relu", "none", activate=False, dense=True), 2),
-    "momentum": (Momentum, lambda n: BranchField(n, None, 1, "tanh", "none", activate=False, dense=True), 1),
+    "momentum": (
+        lambda c: Momentum(c=c),
+        lambda n: BranchField(n, None, 1, "tanh", "none", activate=False, dense=True),
+        1,
+    ),
 }
 
 

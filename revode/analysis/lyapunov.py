@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -639,22 +638,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """``revode lyapunov``: prints a line for each run, and writes the result file."""
     out = Path(args.out or Path("runs") / f"lyapunov-{args.network}.json")
-    began, evidence = time.perf_counter(), results.evidence(args.device)
+    began = results.begin(args.device)
     print(f"{'weights':18s} {'h':>5s} {'leading':>17s} {'random':>17s} {'inverse':>17s}  growth per layer", flush=True)
     settings = {"images": args.images, "k": args.k, "h": args.h, "align": args.align, "seed": args.seed}
     found = measure(args.network, **settings, dataset=args.data, device=args.device, report=_print)
     final = {key: found.pop(key) for key in ("runs", "alignment")}
-    record = {
-        "name": out.stem,
-        "kind": "lyapunov",
-        "status": "finished",
-        "settings": found | {"h": args.h, "dtype": "float64", "device": args.device},
-        "seed": args.seed,
-        "wall_seconds": time.perf_counter() - began,
-        "evidence": evidence,
-        "curve": [],
-        "final": final,
-    }
+    settings = found | {"h": args.h, "dtype": "float64", "device": args.device}
+    record = results.record(out.stem, "lyapunov", final, began=began, settings=settings, seed=args.seed)
     results.write(out, record)
     print(f"result in {out}, {record['wall_seconds']:.0f} s")
     return 0
