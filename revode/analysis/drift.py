@@ -105,7 +105,8 @@ def random_stage(name: str, depth: int, h: float = 0.1, *, width: int = 64, seed
         ValueError: for an unknown name.
     """
     choose("name", name, _RANDOM)
-    scheme, field, parts = _RANDOM[name]
+    rule, field, parts = _RANDOM[name]
+    scheme = rule(h)
     generator, blocks = torch.Generator().manual_seed(seed), []
     pattern = [field(width // parts).double() for _ in range(scheme.fields)]
     for _ in range(depth):
@@ -113,7 +114,7 @@ def random_stage(name: str, depth: int, h: float = 0.1, *, width: int = 64, seed
         for p in (p for f in blocks[-1] for p in f.parameters()):
             std = p.shape[1] ** -0.5 if p.dim() > 1 else 0.1 * (name == "momentum")
             nn.init.normal_(p, std=std, generator=generator)
-    return Stage(scheme(h), blocks)
+    return Stage(scheme, blocks)
 
 
 def random_input(batch: int = 16, width: int = 64, seed: int = 0) -> Tensor:
