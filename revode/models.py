@@ -108,7 +108,7 @@ class ModelSpec:
 
 
 #: Layers of one block, as the papers count them.
-LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "euler": 2}
+LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "momentum": 2, "euler": 2}
 
 _CIFAR_CODE = "released code of Chang et al. 2018, branch ham1122, resnet/configs/cifar_configs.py"
 _TABLE = "main table of Chang et al. 2018, recalled"
@@ -262,6 +262,9 @@ _SPECS = (
     _cifar("leapfrog-26", "leapfrog", 4, _NARROW, {10: "0.50", 100: "0.51"}, (91.92, 69.14), CIFAR, _TWO_STEP),
     _cifar("leapfrog-62", "leapfrog", 10, _WIDE, {10: "1.78", 100: "1.79"}, (93.40, 72.28), CIFAR, _TWO_STEP),
     _few("hamiltonian-few", "hamiltonian", CIFAR),
+    _few("leapfrog-few", "leapfrog", CIFAR),
+    _few("midpoint-few", "midpoint", CIFAR),
+    _few("momentum-few", "momentum", CIFAR_BASELINE),
     _few("resnet-few", "euler", CIFAR_BASELINE),
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
     _stl10("midpoint-stl10", "midpoint", 84.6),
