@@ -6,11 +6,11 @@ authors or their group, "calc" was computed for this project, "unverified" is re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import rules
-from .checks import Check, Records, finished, verdict
+from .checks import VERDICTS, Check, Records, finished, verdict
 
 STATUS = ("V", "V2", "code", "calc", "unverified")
 
@@ -260,3 +260,9 @@ def judgements(records: Records | None = None) -> list[Judgement]:
     """All claims judged, in order; by default from the bundled results."""
     records = finished() if records is None else records
     return [judge(claim, records) for claim in CLAIMS]
+
+
+def counts(judged: Iterable[Judgement]) -> dict[str, int]:
+    """How often each verdict was given."""
+    found = [j.verdict for j in judged]
+    return {v: found.count(v) for v in VERDICTS}
