@@ -284,6 +284,7 @@ def build(
     activation: str = "relu",
     arithmetic: str = "float",
     verify: bool = False,
+    units: Sequence[int] | None = None,
 ) -> Network:
     """A network of the papers by its name.
 
@@ -299,6 +300,7 @@ def build(
         activation: Name of the activation function.
         arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit.
         verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
+        units: Number of blocks of each unit; None is as named. Multilevel training begins with fewer.
 
     Returns:
         The network. ``build(**network.settings)`` makes another one of the same form and step size.
@@ -318,18 +320,28 @@ def build(
         activation=activation,
         arithmetic=arithmetic,
         verify=verify,
+        units=units,
     )
     if network.stability:
         print(f"{name}: h = {network.h:.4g}, half of what is stable ({network.stability})")
     return network
 
 
-def _make(name: str, num_classes: int, *, normalization: str, h: float | None = None, **options) -> Network:
+def _make(
+    name: str,
+    num_classes: int,
+    *,
+    normalization: str,
+    h: float | None = None,
+    units: Sequence[int] | None = None,
+    **options,
+) -> Network:
     choose("name", name, MODELS)
     spec = MODELS[name]
     h = spec.h if h is None and normalization == "batch" else h
+    units = spec.units if units is None else units
     network = Network(
-        spec.scheme, spec.units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, **options
+        spec.scheme, units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, **options
     )
     network.name = name
     return network

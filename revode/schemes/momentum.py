@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -47,6 +48,11 @@ class Momentum(Scheme):
             raise ValueError(f"start = {start!r} must be one of {self.STARTS}")
         self.c = float(c)
         self.start_rule = start
+
+    def halve(self, layers: Sequence[int]) -> None:
+        """Halve the step, for the same eps = h / (1 - c): c becomes (1 + c) / 2."""
+        super().halve(layers)
+        self.c = (1 + self.c) / 2
 
     def __repr__(self) -> str:
         return f"Momentum(h={self.h:g}, c={self.c:g})"
