@@ -358,9 +358,10 @@ class Network(nn.Module):
         them; the step size is not in ``state_dict``, so keep both.
         """
         named = {"name": self.name} if self.name else {
-            "scheme": self.scheme.name, "units": self.units, "widths": self.widths, "in_channels": self.in_channels
+            "scheme": self.scheme.name, "widths": self.widths, "in_channels": self.in_channels
         }  # fmt: skip
         return named | {
+            "units": self.units,
             "num_classes": self.num_classes,
             "memory": self.memory,
             "normalization": self.normalization,

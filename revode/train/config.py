@@ -15,9 +15,13 @@ from .. import data
 from ..data.sets import whole
 from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
+from ..multilevel import INTERPOLATIONS
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+REFINE = ("off", *INTERPOLATIONS)
+SCHEDULES = ("steps", "cosine")
 
 CHECKPOINT, LOG, RESULT = "checkpoint.pt", "log.jsonl", "result.json"
 
@@ -36,8 +40,12 @@ class TrainConfig:
         epochs: Passes over the training images.
         batch: Images per step, of all processes together; None is the recipe's.
         lr: Learning rate at the start; None is the recipe's.
-        milestones: Steps after which the rate is cut; None is the recipe's, scaled to the number of steps.
+        milestones: Steps after which the rate is cut, or begins again; None is the recipe's, scaled to the number of
+            steps.
         lr_factor: What the rate is multiplied by at each milestone; None is the recipe's.
+        schedule: "steps" cuts the rate at each milestone; "cosine" lets it fall from lr to lr_min as a cosine does,
+            anew from each milestone on. None is the recipe's.
+        lr_min: Learning rate at the end of a cosine; None is the recipe's.
         weight_decay: Factor of half the squared norm of kernels and last matrix; None is the recipe's.
         smoothness: Factor of the network's smoothness, half the squared differences of the kernels of
             consecutive blocks; None is the recipe's.
@@ -48,6 +56,10 @@ class TrainConfig:
         arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
         normalization: "batch" as in the released code, "none" for the pure equations.
         h: Step size of the network; None is the network's own.
+        units: Number of blocks of each unit at the start; None is as the network is named.
+        refine: At each milestone double the blocks and halve the step, the new ones by "copy" or "linear"
+            interpolation (:func:`revode.multilevel.refine`); "off" does not.
+        carry: Hand the momentum of SGD on to a refined network; else it begins at rest.
         device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
         threads: Threads of the CPU; None leaves torch's setting.
         channels_last: Lay images out with the channels last.
@@ -75,6 +87,8 @@ class TrainConfig:
     lr: float | None = None
     milestones: tuple[int, ...] | None = None
     lr_factor: float | None = None
+    schedule: str | None = None
+    lr_min: float | None = None
     weight_decay: float | None = None
     smoothness: float | None = None
     momentum: float | None = None
@@ -84,6 +98,9 @@ class TrainConfig:
     arithmetic: str = "float"
     normalization: str = "batch"
     h: float | None = None
+    units: tuple[int, ...] | None = None
+    refine: str = "off"
+    carry: bool = True
     device: str = "auto"
     threads: int | None = None
     channels_last: bool = True
@@ -103,13 +120,16 @@ class TrainConfig:
         choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
+        choose("refine", self.refine, REFINE)
+        if self.schedule is not None:
+            choose("schedule", self.schedule, SCHEDULES)
         for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
         for name in ("subset_seed", "seed", "store_last"):
             self._set(name, whole(name, getattr(self, name), 0))
         for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
-                            ("weight_decay", False), ("smoothness", False), ("momentum", False),
+                            ("lr_min", False), ("weight_decay", False), ("smoothness", False), ("momentum", False),
                             ("limit_seconds", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
@@ -122,6 +142,11 @@ class TrainConfig:
             if list(milestones) != sorted(milestones):
                 raise ValueError(f"milestones = {milestones} must be steps in increasing order")
             self._set("milestones", milestones)
+        if self.units is not None:
+            self._set("units", tuple(whole("units", n, 1) for n in self.units))
+        units = self.units or MODELS[self.model].units
+        if self.refine != "off" and min(units) < 2:
+            raise ValueError(f"units = {units} must hold 2 or more blocks each for refine = {self.refine!r}")
         for name in ("out", "data_root"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, os.fspath(value))
@@ -156,7 +181,7 @@ class TrainConfig:
             raise ValueError(f"milestones = {milestones} must be less than the {steps} steps, or empty")
         filled = {
             name: getattr(recipe, name) if getattr(self, name) is None else getattr(self, name)
-            for name in ("lr", "lr_factor", "weight_decay", "smoothness", "momentum")
+            for name in ("lr", "lr_factor", "schedule", "lr_min", "weight_decay", "smoothness", "momentum")
         }
         device = self.device
         if device == "auto":
@@ -167,6 +192,7 @@ class TrainConfig:
             steps=steps,
             epochs=None,
             milestones=milestones,
+            units=MODELS[self.model].units if self.units is None else self.units,
             device=device,
             threads=self.threads or torch.get_num_threads(),  # sums over other parts round otherwise
             **filled,
@@ -178,6 +204,8 @@ class TrainConfig:
         """A name of the run, from what usually tells runs apart."""
         parts = [
             self.model,
+            "-".join(map(str, self.units)) if self.units and self.units != MODELS[self.model].units else "",
+            "" if self.refine == "off" else self.refine,
             self.data,
             f"n{self.subset}" if self.subset else "",
             f"{self.steps}steps" if self.steps else "",
@@ -204,7 +232,12 @@ class TrainConfig:
 
     def lr_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0; of settings with defaults filled in."""
-        return self.lr * self.lr_factor ** sum(step >= m for m in self.milestones)
+        passed = sum(step >= m for m in self.milestones)
+        if self.schedule == "steps":
+            return self.lr * self.lr_factor**passed
+        edges = (0, *self.milestones, self.steps)
+        done = (step - edges[passed]) / (edges[passed + 1] - edges[passed])
+        return self.lr_min + 0.5 * (self.lr - self.lr_min) * (1 + math.cos(math.pi * done))
 
 
 def _number(name: str, value: Any, above: bool | None) -> float:

@@ -30,7 +30,8 @@ from ..errors import (
     RecomputationError,
     TrainingError,
 )
-from ..models import build
+from ..models import MODELS, build
+from ..multilevel import carry, refine
 from ..networks import Network
 from ..stage import Stage
 from .config import AMP, CHECKPOINT, LOG, RESULT, TrainConfig
@@ -119,6 +120,7 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         store_last=c["store_last"],
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
+        units=state.get("units"),
     )
     network.load_state_dict(weights)
     network.meta = images
@@ -204,6 +206,7 @@ class Run:
                 store_last=c.store_last,
                 arithmetic=c.arithmetic,
                 seed=c.seed,
+                units=c.units,
             )
         self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
         self.network.to(self.device, memory_format=self.layout).train()
@@ -225,16 +228,34 @@ class Run:
             self.put(lambda: (self.out.mkdir(parents=True, exist_ok=True), self.log.write_bytes(b"")))
         self.save()  # from here on the run can be killed at any moment, and resumed
 
-    def distribute(self) -> None:
+    def wrap(self) -> None:
         """The module that is called for training: compiled, or the processes' common one, if wanted."""
         self.model = torch.compile(self.network) if self.config.compile else self.network
         if self.world > 1:
             self.model = DistributedDataParallel(self.model)
+
+    def refine(self) -> None:
+        """Go on with twice the blocks."""
+        c, coarse, before = self.config, self.network, self.optimizer
+        self.model = None  # before its process group's next one
+        self.network = refine(coarse, c.refine).train()
+        self.optimizer = sgd(self.network, c)
+        if c.carry:
+            carry(before, coarse, self.network, self.optimizer, c.refine)
+
+    def distribute(self) -> None:
+        """The module that is called for training, and what is known of this session."""
+        self.wrap()
         # What of the result is known once: asking git for it takes a while.
         self.evidence = results.evidence(self.device)
         about = {k: self.evidence[k] for k in ("date", "commit", "uncommitted_changes", "torch")}
         self.sessions.append({"from_step": self.step, **about})
         self.began = self.saved = time.monotonic()
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks of the network as it is now."""
+        return sum(self.network.units)
 
     @property
     def seconds(self) -> float:
@@ -266,6 +287,10 @@ class Run:
             TrainingError: loss or gradient is not finite, or exact arithmetic left its range; the weights are left as
                 they were.
         """
+        if self.config.refine != "off" and self.step in self.config.milestones:
+            for _ in range(self.config.milestones.count(self.step)):
+                self.refine()
+            self.wrap()
         rate = self.config.lr_at(self.step)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -293,7 +318,7 @@ class Run:
         seen = len(y) * self.world
         entropy /= self.world
         self.sums = [self.sums[0] + entropy * seen, self.sums[1] + right, self.sums[2] + seen]
-        line = {"step": self.step, "loss": entropy, "accuracy": right / seen, "lr": rate}
+        line = {"step": self.step, "loss": entropy, "accuracy": right / seen, "lr": rate, "blocks": self.blocks}
         return line | ({} if scaled else {"gradient_norm": norm / self.world})
 
     def diverged(self, x: Tensor, y: Tensor, what: str) -> TrainingError:
@@ -383,6 +408,7 @@ class Run:
                 "images": self.images,
                 "network": self.network.state_dict(),
                 "h": self.network.h,
+                "units": self.network.units,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
                 "rng": generators[0],
@@ -412,6 +438,8 @@ class Run:
             dist.broadcast_object_list(loaded)
         state = loaded[0]
         self.compare(state)
+        while self.network.units < tuple(state.get("units", self.network.units)):
+            self.refine()  # its weights come next
         self.network.load_state_dict(state["network"])
         self.network.h = state.get("h", self.network.h)
         self.optimizer.load_state_dict(state["optimizer"])
@@ -434,7 +462,8 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        theirs = {"arithmetic": "float"} | state["config"] | {"processes": state.get("processes", 1)}
+        first = {"arithmetic": "float", "units": MODELS[self.config.model].units, "refine": "off", "schedule": "steps"}
+        theirs = first | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
             if name not in FREE and mine.get(name) != value:
@@ -569,6 +598,7 @@ class Run:
             "step": self.step,
             "epoch": round(self.step / self.batches.steps_per_epoch, 4),
             "lr": self.config.lr_at(self.step - 1),
+            "blocks": self.blocks,
             "train_loss": loss / seen,
             "train_accuracy": right / seen,
             "images_per_second": round(speed, 1),
