@@ -15,6 +15,7 @@ from .. import data
 from ..data.sets import whole
 from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
+from ..multiscale import PROLONGATIONS
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -32,6 +33,13 @@ class TrainConfig:
         data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
         subset: Train on a stratified subset of this many images; None is all of them.
         subset_seed: Seed that chooses the subset.
+        image_size: Side of the images, to which they are averaged or interpolated when they are loaded; None leaves
+            them as they are. Random crops shift by up to an eighth of it.
+        init: Weights to begin with: a name known to :func:`revode.load_trained`, or the folder of a run, seen from the
+            folder that ``out`` is in. None draws new ones.
+        prolongation: How 3x3 kernels of ``init`` move to this run's resolution if its images had another,
+            "constant" or "bilinear" (:mod:`revode.multiscale`); None leaves them. Running statistics are then estimated
+            anew, from ten batches.
         steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
         epochs: Passes over the training images.
         batch: Images per step, of all processes together; None is the recipe's.
@@ -69,6 +77,9 @@ class TrainConfig:
     data_root: str | None = None
     subset: int | None = None
     subset_seed: int = 0
+    image_size: int | None = None
+    init: str | None = None
+    prolongation: str | None = None
     steps: int | None = None
     epochs: float | None = None
     batch: int | None = None
@@ -103,7 +114,16 @@ class TrainConfig:
         choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
-        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
+        for name in (
+            "subset",
+            "image_size",
+            "steps",
+            "batch",
+            "threads",
+            "eval_every",
+            "eval_images",
+            "checkpoint_every",
+        ):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
         for name in ("subset_seed", "seed", "store_last"):
@@ -113,6 +133,10 @@ class TrainConfig:
                             ("limit_seconds", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
+        if self.prolongation is not None:
+            choose("prolongation", self.prolongation, PROLONGATIONS)
+            if self.init is None:
+                raise ValueError(f"prolongation = {self.prolongation!r} needs init: there are no kernels to move")
         if self.momentum is not None and self.momentum >= 1:
             raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
         if self.steps is not None and self.epochs is not None:
@@ -122,7 +146,7 @@ class TrainConfig:
             if list(milestones) != sorted(milestones):
                 raise ValueError(f"milestones = {milestones} must be steps in increasing order")
             self._set("milestones", milestones)
-        for name in ("out", "data_root"):
+        for name in ("out", "data_root", "init"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, os.fspath(value))
         if self.device != "auto":
@@ -180,6 +204,7 @@ class TrainConfig:
             self.model,
             self.data,
             f"n{self.subset}" if self.subset else "",
+            f"{self.image_size}px" if self.image_size else "",
             f"{self.steps}steps" if self.steps else "",
             "" if self.normalization == "batch" else "nonorm",
             f"seed{self.seed}",
