@@ -16,6 +16,7 @@ from ..data.sets import whole
 from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
 from ..multilevel import INTERPOLATIONS
+from ..multiscale import PROLONGATIONS
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -36,6 +37,13 @@ class TrainConfig:
         data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
         subset: Train on a stratified subset of this many images; None is all of them.
         subset_seed: Seed that chooses the subset.
+        image_size: Side of the images, to which they are averaged or interpolated when they are loaded; None leaves
+            them as they are. Random crops shift by up to an eighth of it.
+        init: Weights to begin with: a name known to :func:`revode.load_trained`, or the folder of a run, seen from the
+            folder that ``out`` is in. None draws new ones.
+        prolongation: How 3x3 kernels of ``init`` move to this run's resolution if its images had another,
+            "constant" or "bilinear" (:mod:`revode.multiscale`); None leaves them. Running statistics are then estimated
+            anew, from ten batches.
         steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
         epochs: Passes over the training images.
         batch: Images per step, of all processes together; None is the recipe's.
@@ -81,6 +89,9 @@ class TrainConfig:
     data_root: str | None = None
     subset: int | None = None
     subset_seed: int = 0
+    image_size: int | None = None
+    init: str | None = None
+    prolongation: str | None = None
     steps: int | None = None
     epochs: float | None = None
     batch: int | None = None
@@ -123,7 +134,16 @@ class TrainConfig:
         choose("refine", self.refine, REFINE)
         if self.schedule is not None:
             choose("schedule", self.schedule, SCHEDULES)
-        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
+        for name in (
+            "subset",
+            "image_size",
+            "steps",
+            "batch",
+            "threads",
+            "eval_every",
+            "eval_images",
+            "checkpoint_every",
+        ):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
         for name in ("subset_seed", "seed", "store_last"):
@@ -133,6 +153,10 @@ class TrainConfig:
                             ("limit_seconds", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
+        if self.prolongation is not None:
+            choose("prolongation", self.prolongation, PROLONGATIONS)
+            if self.init is None:
+                raise ValueError(f"prolongation = {self.prolongation!r} needs init: there are no kernels to move")
         if self.momentum is not None and self.momentum >= 1:
             raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
         if self.steps is not None and self.epochs is not None:
@@ -147,7 +171,7 @@ class TrainConfig:
         units = self.units or MODELS[self.model].units
         if self.refine != "off" and min(units) < 2:
             raise ValueError(f"units = {units} must hold 2 or more blocks each for refine = {self.refine!r}")
-        for name in ("out", "data_root"):
+        for name in ("out", "data_root", "init"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, os.fspath(value))
         if self.device != "auto":
@@ -208,6 +232,7 @@ class TrainConfig:
             "" if self.refine == "off" else self.refine,
             self.data,
             f"n{self.subset}" if self.subset else "",
+            f"{self.image_size}px" if self.image_size else "",
             f"{self.steps}steps" if self.steps else "",
             "" if self.normalization == "batch" else "nonorm",
             f"seed{self.seed}",

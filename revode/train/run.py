@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .. import checkpoint, data, results
+from .. import checkpoint, data, multiscale, results
 from .. import shear as primitive
 from ..errors import (
     CheckpointError,
@@ -34,6 +34,7 @@ from ..models import MODELS, build
 from ..multilevel import carry, refine
 from ..networks import Network
 from ..stage import Stage
+from ..weights import load_trained
 from .config import AMP, CHECKPOINT, LOG, RESULT, TrainConfig
 from .diagnosis import first_not_finite
 from .interruption import Stopped, signals
@@ -186,13 +187,16 @@ class Run:
         test = data.load(config.data, "test", config.data_root)
         if config.subset:
             train = train.subset(config.subset, config.subset_seed)
+        pad = 4
+        if config.image_size:
+            train, test, pad = train.resized(config.image_size), test.resized(config.image_size), config.image_size // 8
         self.config = c = config.resolved(len(train))
         self.out = Path(c.out)
         self.log = self.out / LOG
         self.device = _device(c.device)
         mean, std = train.mean_std()
         self.batches = data.Batches(
-            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world
+            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world, pad=pad
         )
         self.test = test.to(self.device)
         self.layout = torch.channels_last if c.channels_last else torch.contiguous_format
@@ -208,7 +212,8 @@ class Run:
                 seed=c.seed,
                 units=c.units,
             )
-        self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
+        size = train.images.shape[-1]
+        self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std), "size": size}
         self.network.to(self.device, memory_format=self.layout).train()
         self.optimizer = sgd(self.network, c)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.amp == "fp16")
@@ -223,10 +228,32 @@ class Run:
 
     def start(self) -> None:
         """A new run in its folder."""
+        if self.config.init:
+            self.begin_with(self.config.init)
         self.distribute()
         if self.main:
             self.put(lambda: (self.out.mkdir(parents=True, exist_ok=True), self.log.write_bytes(b"")))
         self.save()  # from here on the run can be killed at any moment, and resumed
+
+    def begin_with(self, init: str) -> None:
+        """The weights of another run, or bundled ones, for this run's resolution.
+
+        Raises:
+            CheckpointError: there are no such weights, or they do not fit the network.
+            ValueError: the two resolutions are not whole multiples of each other.
+        """
+        folder, size = self.out.parent / init, self.images["size"]
+        there = (folder / CHECKPOINT).exists() or checkpoint.backup(folder / CHECKPOINT).exists()
+        other = load_network(folder) if there else load_trained(init)
+        old = other.meta.get("size", MODELS[other.name].image_size)
+        if self.config.prolongation:
+            other = multiscale.to_size(other, old, size, self.config.prolongation)
+        try:
+            self.network.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(f"init = {init!r} does not fit {self.config.model} ({error})") from error
+        if size != old:
+            multiscale.estimate_statistics(self.network, (self.batch(k)[0] for k in range(10)))
 
     def wrap(self) -> None:
         """The module that is called for training: compiled, or the processes' common one, if wanted."""
@@ -462,8 +489,9 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        first = {"arithmetic": "float", "units": MODELS[self.config.model].units, "refine": "off", "schedule": "steps"}
-        theirs = first | state["config"] | {"processes": state.get("processes", 1)}
+        usual = {f.name: f.default for f in dataclasses.fields(self.config)[1:]}  # of settings newer than the file
+        usual |= {"units": MODELS[self.config.model].units, "schedule": "steps"}
+        theirs = usual | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
             if name not in FREE and mine.get(name) != value:
@@ -503,6 +531,7 @@ class Run:
         """The result, finished or not."""
         c = self.config
         settings = {k: v for k, v in dataclasses.asdict(c).items() if k not in FREE and k != "epochs"}
+        settings["init"] = c.init and Path(c.init).name
         final = {"step": self.step, **more}
         if status == "finished":
             point = self.curve[-1]
@@ -570,7 +599,7 @@ class Run:
                 if pending or due or (self.step > first and self.step % c.checkpoint_every == 0):
                     self.save()
                 if last:
-                    return self.finish("finished", **self.inverse_error())
+                    return self.finish("finished", **self.inverse_error(), kernel_change=self.network.kernel_change())
                 line = self.train_step()
                 self.write_log(line)
                 memory = f"{self.peak_memory >> 20} MiB"
