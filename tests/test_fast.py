@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from revode import checkpoint, train
+from benchmarks import training
+from revode import checkpoint, results, train
 from revode.errors import CheckpointError
 
 from .training import lines, same, tiny, weights
@@ -106,9 +107,9 @@ def test_the_machine_is_left_as_it_was(tiny, monkeypatch):
         return real(run)
 
     monkeypatch.setattr(train.run.Run, "train_step", step)
-    for name, fast in (("fast", True), ("plain", False)):
-        fit(tiny(name, fast=fast, steps=1))
-    assert seen == [(False, True), (True, False)]
+    for name, options in (("fast", {"fast": True}), ("plain", {}), ("exact", {"fast": True, "arithmetic": "exact"})):
+        fit(tiny(name, steps=1, **options))
+    assert seen == [(False, True), (True, False), (True, False)]
     assert before == (cudnn.deterministic, cudnn.benchmark, torch.get_float32_matmul_precision())
 
 
@@ -124,3 +125,24 @@ def test_cuda_graphs_are_asked_for_on_cuda_only(tiny, monkeypatch):
             run.device = torch.device(device)
             run.distribute()
     assert asked == [None, "reduce-overhead", None, None]
+
+
+def test_the_benchmark_compares_the_cases_and_reckons_the_full_recipe(tiny, tmp_path, capsys):
+    tiny()
+    out = tmp_path / "time.json"
+    cases = ["--cases", "fast", "--model", "tiny", "--device", "cpu", "--rounds", "2", "--warm-up", "1"]
+    assert training.main(training.arguments([*cases, "--out", str(out)])) == 0
+    rows = results.read(out)["final"]["rows"]
+    assert [r["case"] for r in rows] == ["plain", "fast"]
+    assert rows[0]["ratio"] == 1.0
+    assert rows[0]["first_loss"] == pytest.approx(rows[1]["first_loss"], rel=1e-5)
+    for r in rows:
+        assert r["images_per_second"] == pytest.approx(10 / r["seconds"])
+        assert r["full_minutes"] == pytest.approx(80 * r["seconds"] / 60)
+    assert "| fast | float32 | reversible |" in capsys.readouterr().out
+
+
+def test_the_benchmark_says_that_there_is_no_gpu(capsys, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.main(training.arguments([])) == 0
+    assert capsys.readouterr().out.strip() == training.NO_GPU

@@ -134,8 +134,9 @@ def _machine(config: TrainConfig) -> Iterator[None]:
         try:
             if config.threads:
                 torch.set_num_threads(config.threads)
-            # Without `fast`, resumed runs repeat bit for bit.
-            cudnn.deterministic, cudnn.benchmark = not config.fast, config.fast
+            # Else resumed runs repeat bit for bit, and a second evaluation its first, as exact arithmetic needs.
+            quickest = config.fast and config.arithmetic == "float"
+            cudnn.deterministic, cudnn.benchmark = not quickest, quickest
             if config.fast and _on_cuda(config):
                 torch.set_float32_matmul_precision("high")
             yield
