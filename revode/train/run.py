@@ -130,18 +130,27 @@ def load_network(out: str | os.PathLike[str]) -> Network:
 
 @contextmanager
 def _machine(config: TrainConfig) -> Iterator[None]:
-    """Threads, random generators and cuDNN as the run wants them; afterwards as they were."""
+    """Threads, random generators, cuDNN and TensorFloat-32 as the run wants them; afterwards as they were."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    chosen = cudnn.deterministic, cudnn.benchmark
+    chosen, precision = (cudnn.deterministic, cudnn.benchmark), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]):
         try:
             if config.threads:
                 torch.set_num_threads(config.threads)
-            cudnn.deterministic, cudnn.benchmark = True, False  # resumed runs repeat bit for bit
+            # Else resumed runs repeat bit for bit, and a second evaluation its first, as exact arithmetic needs.
+            quickest = config.fast and config.arithmetic == "float"
+            cudnn.deterministic, cudnn.benchmark = not quickest, quickest
+            if config.fast and _on_cuda(config):
+                torch.set_float32_matmul_precision("high")
             yield
         finally:
             torch.set_num_threads(threads)
             cudnn.deterministic, cudnn.benchmark = chosen
+            torch.set_float32_matmul_precision(precision)
+
+
+def _on_cuda(config: TrainConfig) -> bool:
+    return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
 
 
 @contextmanager
@@ -150,8 +159,7 @@ def _processes(config: TrainConfig) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
-    cuda = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if _on_cuda(config) else "gloo")
     try:
         yield
     finally:
@@ -257,7 +265,9 @@ class Run:
 
     def wrap(self) -> None:
         """The module that is called for training: compiled, or the processes' common one, if wanted."""
-        self.model = torch.compile(self.network) if self.config.compile else self.network
+        # CUDA graphs: a step of a deep network is thousands of small kernels, which take longer to start than to run.
+        mode = "reduce-overhead" if self.config.fast and self.device.type == "cuda" else None
+        self.model = torch.compile(self.network, mode=mode) if self.config.compile else self.network
         if self.world > 1:
             self.model = DistributedDataParallel(self.model)
 
@@ -712,4 +722,5 @@ def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+    one = {"fused": True} if config.fast else {"foreach": True}
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, **one)
