@@ -18,7 +18,7 @@ _HOLDS = {True: "yes", False: "no", None: "–"}
 
 
 class Claims(Drawing):
-    """Claims one below the other, each to be opened for its checks. Made by :func:`topic`.
+    """Claims one below the other, each to be opened for its checks. Made by :func:`claims_of`.
 
     Attributes:
         judgements: What is shown.
@@ -46,7 +46,8 @@ def _claim(judgement: claims.Judgement) -> str:
         '<details style="border-bottom: 1px solid var(--rv-line, #c9d0d8); padding: 0.3rem 0">'
         f'<summary style="cursor: pointer"><strong>{c.number}.</strong> {html.escape(c.setup)}: '
         f"{_MARKS[judgement.verdict]} <strong>{judgement.verdict}</strong></summary>"
-        f'<p style="margin: 0.4rem 0">{html.escape(c.quantity.capitalize())}. Claimed: {html.escape(c.expected)} '
+        f'<p style="margin: 0.4rem 0">{html.escape(c.quantity[0].upper() + c.quantity[1:])}. '
+        f"Claimed: {html.escape(c.expected)} "
         f"(status: {', '.join(c.status)}; {html.escape(c.source)}).</p>{checks._repr_html_()}"
         f'<p style="margin: 0.4rem 0; font-size: 0.85rem">Results: {files}. Run: {runs}.</p></details>'
     )
@@ -57,7 +58,7 @@ def _short(names: Sequence[str], limit: int = 6) -> list[str]:
     return [*names[:limit]] + ([f"and {len(names) - limit} more"] if len(names) > limit else [])
 
 
-def topic(name: str, records: Records | None = None) -> Claims:
+def claims_of(name: str, records: Records | None = None) -> Claims:
     """The claims of one topic.
 
     Args:
@@ -116,7 +117,7 @@ def agreement(records: Records | None = None) -> Drawing:
     )
 
 
-def accuracies(data: str, records: Records | None = None) -> Table:
+def paper_accuracies(data: str, records: Records | None = None) -> Table:
     """The papers' accuracies beside ours, for the networks of one data set.
 
     Args:
@@ -153,7 +154,7 @@ def _percent(values: Sequence[float]) -> str:
     return f"{fmean(values):.2f} ± {stdev(values):.2f}"
 
 
-def experiments(records: Records | None = None) -> Table:
+def all_experiments(records: Records | None = None) -> Table:
     """Every experiment: what it asks, how far it is, what it took or would take."""
     records = finished() if records is None else records
     rows = []
