@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from revode.errors import DataError
@@ -169,6 +170,27 @@ class ImageSet:
     def to(self, device: torch.device | str) -> ImageSet:
         """The same set on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+    def resized(self, size: int) -> ImageSet:
+        """The images at another resolution, rounded to bytes.
+
+        Smaller ones are averages over squares of pixels, larger ones are interpolated bilinearly between the centres
+        of pixels.
+
+        Args:
+            size: Pixels of a side; it divides the present side, or is a multiple of it.
+
+        Raises:
+            ValueError: the images are not square, or ``size`` does neither.
+        """
+        size, (height, width) = whole("size", size, 1), self.images.shape[2:]
+        if height != width or max(size, height) % min(size, height):
+            raise ValueError(f"size = {size} must divide both sides of the images, {height}x{width}, or be a multiple")
+        if size == height:
+            return self
+        how = {"mode": "area"} if size < height else {"mode": "bilinear", "align_corners": False}
+        parts = [F.interpolate(x.float(), size=(size, size), **how).round().byte() for x in self.images.split(1000)]
+        return replace(self, images=torch.cat(parts))
 
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over these images, in 0..1.
