@@ -78,6 +78,15 @@ from .memory import (
     time_over_depth,
 )
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .thousand import (
+    gradient_over_depth,
+    thousand_drift,
+    thousand_loss,
+    thousand_memory,
+    thousand_memory_table,
+    thousand_networks,
+    thousand_verdict,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -166,6 +175,13 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "gradient_over_depth",
+    "thousand_drift",
+    "thousand_loss",
+    "thousand_memory",
+    "thousand_memory_table",
+    "thousand_networks",
+    "thousand_verdict",
     "FewLabels",
     "few_labels_cost",
     "few_labels_curve",
