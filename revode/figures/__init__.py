@@ -77,6 +77,14 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .papers import (
+    STL10_OTHERS,
+    network_sources,
+    parameters_by_classes,
+    protocol_cost,
+    reduced_runs,
+    stl10_others,
+)
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .thousand import (
     gradient_over_depth,
@@ -175,6 +183,12 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "STL10_OTHERS",
+    "network_sources",
+    "parameters_by_classes",
+    "protocol_cost",
+    "reduced_runs",
+    "stl10_others",
     "gradient_over_depth",
     "thousand_drift",
     "thousand_loss",

@@ -37,6 +37,11 @@ def in_protocol(record: dict) -> bool:
     return _shortened(record) and _arithmetic(record) == "float"
 
 
+def _of_chapter(record: dict) -> bool:
+    """Whether a training result is of a planned network on the plan's data set, whatever its protocol."""
+    return record["settings"]["model"] in PLANNED and record["settings"]["data"] == PROTOCOL["data"]
+
+
 def _shortened(record: dict) -> bool:
     return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
 
@@ -168,14 +173,14 @@ def protocol(model: str = "hamiltonian-74") -> Table:
 
 
 def planned_runs() -> Table:
-    """Each run of ``PLANNED`` with its status, and any other training result there is."""
+    """Each run of ``PLANNED`` with its status, and any other result of its networks on its data set."""
     runs = planned_results()
     of_plan = [record["name"] for *_, record in runs if record]
     rows = [_run_row(model, seed, record) for model, seed, record in runs]
     rows += [
         _run_row(r["settings"]["model"], r["seed"], r, other=not in_protocol(r))
         for r in results.everything("training")
-        if r["name"] not in of_plan
+        if r["name"] not in of_plan and _of_chapter(r)
     ]
     done = sum(bool(r) and r["status"] == "finished" for *_, r in runs)
     return table(
@@ -362,7 +367,7 @@ def training_curves() -> Drawing:
 def training_time() -> Table:
     """Speed and minutes from result files: of the shortened run, and what the paper's full recipe would take."""
     rows, gpu = [], False
-    for record in results.everything("training"):
+    for record in filter(_of_chapter, results.everything("training")):
         if not record["curve"] or (record["status"] != "finished" and not in_protocol(record)):
             continue
         gpu |= bool(record["evidence"]["hardware"]["gpu"])
