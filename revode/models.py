@@ -18,6 +18,7 @@ from torch import nn
 
 from .fields import NORMALIZATIONS, choose
 from .networks import Network
+from .schemes import Momentum
 
 STATUS = ("V", "code", "calc", "unverified")
 
@@ -87,6 +88,7 @@ class ModelSpec:
         recipe: The authors' training.
         parameters: Number of parameters that the paper prints, in millions as printed, by number of classes.
         accuracy: Test accuracy in percent that the paper prints, by data set.
+        c: Factor of the momentum rule; None of another scheme.
         sources: Source of each of these numbers.
     """
 
@@ -99,6 +101,7 @@ class ModelSpec:
     recipe: Recipe
     parameters: Mapping[int, str] = field(default_factory=dict, hash=False)
     accuracy: Mapping[str, float] = field(default_factory=dict, hash=False)
+    c: float | None = None
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -108,7 +111,7 @@ class ModelSpec:
 
 
 #: Layers of one block, as the papers count them.
-LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "euler": 2}
+LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "momentum": 2, "euler": 2}
 
 _CIFAR_CODE = "released code of Chang et al. 2018, branch ham1122, resnet/configs/cifar_configs.py"
 _TABLE = "main table of Chang et al. 2018, recalled"
@@ -172,6 +175,7 @@ def _cifar(
     accuracy: tuple[float, ...],
     recipe: Recipe,
     sources: Mapping[str, Source] | None = None,
+    c: float | None = None,
 ) -> ModelSpec:
     """Three units of n blocks on 32x32 images."""
     code = Source("code", _CIFAR_CODE)
@@ -185,6 +189,7 @@ def _cifar(
         recipe=recipe,
         parameters=parameters,
         accuracy=dict(zip(("cifar10", "cifar100"), accuracy, strict=False)),
+        c=c,
         sources={
             "units": code,
             "widths": code,
@@ -207,6 +212,15 @@ _TWO_STEP = {
     "widths": _TABLE_WIDTHS,
     "h": Source("code", f"{_CIFAR_CODE}, of Hamiltonian"),
     "recipe": Source("unverified", f"that of Hamiltonian-74 and -218 in the {_CIFAR_CODE}"),
+}
+_MOMENTUM = {
+    "units": Source("calc", "those of the ResNet of the same depth"),
+    "widths": Source("calc", "those of the ResNet of the same depth"),
+    "h": Source("V", "Sander et al. 2021 (arXiv 2102.07870): x <- x + v"),
+    "c": Source("code", "released code of Sander et al. 2021: the default, 0.9"),
+    "recipe": Source("calc", "that of the ResNet of the same depth; Sander et al. 2021 trained otherwise"),
+    "parameters": Source("calc", "those of the ResNet of the same depth: the form adds none"),
+    "accuracy": Source("V", "none printed; Sander et al. 2021, Table 2, has networks of 101 layers"),
 }
 _FEW_LABELS = {
     "units": Source("unverified", "4 units of 4 blocks: text of Chang et al. 2018, recalled"),
@@ -261,6 +275,8 @@ _SPECS = (
     _cifar("midpoint-62", "midpoint", 10, _WIDE, {10: "1.78", 100: "1.79"}, (92.76, 70.98), CIFAR, _TWO_STEP),
     _cifar("leapfrog-26", "leapfrog", 4, _NARROW, {10: "0.50", 100: "0.51"}, (91.92, 69.14), CIFAR, _TWO_STEP),
     _cifar("leapfrog-62", "leapfrog", 10, _WIDE, {10: "1.78", 100: "1.79"}, (93.40, 72.28), CIFAR, _TWO_STEP),
+    _cifar("momentum-32", "momentum", 5, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
+    _cifar("momentum-110", "momentum", 18, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
     _few("hamiltonian-few", "hamiltonian", CIFAR),
     _few("resnet-few", "euler", CIFAR_BASELINE),
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
@@ -284,6 +300,9 @@ def build(
     activation: str = "relu",
     arithmetic: str = "float",
     verify: bool = False,
+    c: float | Sequence[float] | None = None,
+    start: str | None = None,
+    learn_c: str = "no",
 ) -> Network:
     """A network of the papers by its name.
 
@@ -299,6 +318,11 @@ def build(
         activation: Name of the activation function.
         arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit.
         verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
+        c: Factor of the momentum rule, for "momentum" networks: one number, or one for each block of the stages.
+            None: that of :data:`MODELS`.
+        start: How a stage begins: "rest" or "field" of the momentum rule, "rest" or "half-kick" of leapfrog. None:
+            "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
 
     Returns:
         The network. ``build(**network.settings)`` makes another one of the same form and step size.
@@ -318,18 +342,22 @@ def build(
         activation=activation,
         arithmetic=arithmetic,
         verify=verify,
+        c=c,
+        start=start,
+        learn_c=learn_c,
     )
     if network.stability:
         print(f"{name}: h = {network.h:.4g}, half of what is stable ({network.stability})")
     return network
 
 
-def _make(name: str, num_classes: int, *, normalization: str, h: float | None = None, **options) -> Network:
+def _make(name: str, num_classes: int, *, normalization: str, h: float | None = None, c=None, **options) -> Network:
     choose("name", name, MODELS)
     spec = MODELS[name]
     h = spec.h if h is None and normalization == "batch" else h
+    c = spec.c if c is None else c
     network = Network(
-        spec.scheme, spec.units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, **options
+        spec.scheme, spec.units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, c=c, **options
     )
     network.name = name
     return network

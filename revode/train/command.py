@@ -10,6 +10,7 @@ import re
 
 from .. import data
 from ..fields import NORMALIZATIONS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
 from .config import AMP, RESULT, TrainConfig
 from .run import fit
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of :class:`TrainConfig` as options of ``revode train``."""
     about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
     choices = {"data": data.SPLITS, "memory": MEMORY, "arithmetic": ARITHMETIC}
-    choices |= {"normalization": NORMALIZATIONS, "amp": AMP}
+    choices |= {"normalization": NORMALIZATIONS, "amp": AMP, "learn_c": LEARN}
     kinds = {"int": int, "float": float, "str": str}
     parser.add_argument("model", help="name of the network; `revode models` lists them")
     for f in dataclasses.fields(TrainConfig)[1:]:

@@ -15,6 +15,7 @@ from .. import data
 from ..data.sets import whole
 from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -48,6 +49,9 @@ class TrainConfig:
         arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
         normalization: "batch" as in the released code, "none" for the pure equations.
         h: Step size of the network; None is the network's own.
+        c: Factor of the momentum rule, of a "momentum" network; None is the network's own.
+        start: How its stages begin, "rest" (velocity 0) or "field" (that of the first block); None is "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
         device: "cpu", "cuda" or any device of torch; "auto" takes CUDA where there is one.
         threads: Threads of the CPU; None leaves torch's setting.
         channels_last: Lay images out with the channels last.
@@ -84,6 +88,9 @@ class TrainConfig:
     arithmetic: str = "float"
     normalization: str = "batch"
     h: float | None = None
+    c: float | None = None
+    start: str | None = None
+    learn_c: str = "no"
     device: str = "auto"
     threads: int | None = None
     channels_last: bool = True
@@ -103,6 +110,7 @@ class TrainConfig:
         choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
+        choose("learn_c", self.learn_c, LEARN)
         for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
@@ -110,7 +118,7 @@ class TrainConfig:
             self._set(name, whole(name, getattr(self, name), 0))
         for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
                             ("weight_decay", False), ("smoothness", False), ("momentum", False),
-                            ("limit_seconds", False), ("h", None)):  # fmt: skip
+                            ("limit_seconds", False), ("c", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
         if self.momentum is not None and self.momentum >= 1:

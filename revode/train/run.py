@@ -47,6 +47,8 @@ def _text(number: float | None) -> str:
     return "not finite" if number is None else f"{number:.4f}"
 
 
+#: Settings of the network that older checkpoints lack, and what they had.
+ADDED = {"c": None, "start": None, "learn_c": "no"}
 #: Settings that may differ when a run is resumed: they say where things are and when they are saved, not what they are.
 FREE = frozenset({"out", "data_root", "checkpoint_every", "checkpoint_seconds", "limit_seconds"})
 
@@ -119,6 +121,7 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         store_last=c["store_last"],
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
+        **{name: c[name] for name in ADDED if name in c},
     )
     network.load_state_dict(weights)
     network.meta = images
@@ -204,6 +207,9 @@ class Run:
                 store_last=c.store_last,
                 arithmetic=c.arithmetic,
                 seed=c.seed,
+                c=c.c,
+                start=c.start,
+                learn_c=c.learn_c,
             )
         self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
         self.network.to(self.device, memory_format=self.layout).train()
@@ -434,7 +440,7 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        theirs = {"arithmetic": "float"} | state["config"] | {"processes": state.get("processes", 1)}
+        theirs = {"arithmetic": "float"} | ADDED | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
             if name not in FREE and mine.get(name) != value:
@@ -485,7 +491,9 @@ class Run:
             "kind": "training",
             "status": status,
             "seed": c.seed,
-            "settings": settings | {"h": self.network.h, "processes": self.world},
+            "settings": settings
+            | {"processes": self.world}
+            | {k: v for k, v in self.network.settings.items() if k in ("h", *ADDED)},
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "wall_seconds": round(self.seconds, 1),
             "peak_memory_bytes": self.peak_memory,
