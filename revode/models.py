@@ -42,7 +42,7 @@ class Recipe:
     Attributes:
         batch_size: Images per step.
         lr: Initial learning rate.
-        milestones: Steps after which the rate is multiplied by ``lr_factor``.
+        milestones: Steps after which the rate is multiplied by ``lr_factor``, or with cosines begins again.
         steps: Total number of steps.
         weight_decay: Factor of 1/2 ||w||^2 over kernels and the last layer's matrix, not over biases or norms.
         smoothness: Factor of :meth:`revode.networks.Network.smoothness`.
@@ -50,6 +50,8 @@ class Recipe:
         lr_factor: Cut of the rate at each milestone.
         train_images: Size of the training set that epochs are counted with.
         sources: Source of each of these numbers.
+        schedule: "steps", or "cosine": between milestones the rate falls from ``lr`` to ``lr_min`` as a cosine does.
+        lr_min: Rate at the end of a cosine.
     """
 
     batch_size: int
@@ -62,6 +64,8 @@ class Recipe:
     lr_factor: float
     train_images: int
     sources: Mapping[str, Source] = field(repr=False, hash=False)
+    schedule: str = "steps"
+    lr_min: float = 0.0
 
     @property
     def epochs(self) -> float:
@@ -119,7 +123,10 @@ _TEXT = "text of Chang et al. 2018 (arXiv 1709.03698), recalled"
 _MEGANET = "the group's code, Meganet.m, examples/EHamiltonian_STL10.m"
 
 _CIFAR_RECIPE_SOURCES = dict.fromkeys(
-    ("batch_size", "lr", "milestones", "steps", "weight_decay", "smoothness", "momentum", "lr_factor"),
+    (
+        *("batch_size", "lr", "milestones", "steps", "weight_decay", "smoothness", "momentum", "lr_factor"),
+        *("schedule", "lr_min"),
+    ),
     Source("code", _CIFAR_CODE),
 ) | {"train_images": Source("V", "CIFAR-10 and CIFAR-100: 50,000 training images")}
 
@@ -147,6 +154,29 @@ CIFAR_BASELINE = replace(
 
 #: The 1202-layer networks: batch 32.
 CIFAR_1202 = replace(CIFAR, batch_size=32, milestones=(120_000, 180_000), steps=240_000, weight_decay=5e-4)
+
+_ML = "Chang, Meng, Haber, Tung and Begert 2018 (arXiv 1710.10348)"
+
+#: Multilevel training on CIFAR: 160 epochs, the cosine begins again after 60 and 110, where the blocks are doubled.
+MULTILEVEL = Recipe(
+    batch_size=100,
+    lr=0.5,
+    milestones=(30_000, 55_000),
+    steps=80_000,
+    weight_decay=2e-4,
+    smoothness=0.0,
+    momentum=0.9,
+    lr_factor=1.0,
+    train_images=50_000,
+    sources=dict.fromkeys(CIFAR.sources, Source("V", _ML))
+    | {
+        "smoothness": Source("unverified", f"{_ML} names none"),
+        "lr_factor": Source("calc", "no cut of the rate besides the cosine"),
+        "train_images": CIFAR.sources["train_images"],
+    },
+    schedule="cosine",
+    lr_min=0.001,
+)
 
 _UNVERIFIED_TRAINING = Source("unverified", _TEXT)
 
@@ -242,8 +272,34 @@ _STL = {
 }
 
 
+def _multilevel(name: str, n: int, widths: tuple[int, ...], errors: tuple[float, float, float]) -> ModelSpec:
+    """A ResNet of the multilevel paper, with its error in percent on CIFAR-10, CIFAR-100 and STL-10."""
+    paper = Source("V", _ML)
+    accuracy = {data: round(100 - e, 2) for data, e in zip(("cifar10", "cifar100", "stl10"), errors, strict=True)}
+    return ModelSpec(
+        name,
+        "euler",
+        (n, n, n),
+        widths,
+        1.0,
+        32,
+        MULTILEVEL,
+        accuracy=accuracy,
+        sources={
+            "units": paper,
+            "widths": paper,
+            "h": Source("unverified", f"{_ML}: 1 for the shallowest of a schedule (V); of the full networks not said"),
+            "image_size": Source("V", "CIFAR images are 32x32"),
+            "recipe": paper,
+            "parameters": Source("unverified", "none known"),
+            "accuracy": paper,
+        },
+    )
+
+
 def _few(name: str, scheme: str, recipe: Recipe) -> ModelSpec:
-    return ModelSpec(name, scheme, (4, 4, 4, 4), (16, 64, 128, 256), 1.0, 32, recipe, sources=_FEW_LABELS)
+    c, sources = (Momentum.C, {"c": _MOMENTUM["c"]}) if scheme == "momentum" else (None, {})
+    return ModelSpec(name, scheme, (4,) * 4, (16, 64, 128, 256), 1.0, 32, recipe, c=c, sources=_FEW_LABELS | sources)
 
 
 def _stl10(name: str, scheme: str, accuracy: float) -> ModelSpec:
@@ -277,7 +333,17 @@ _SPECS = (
     _cifar("leapfrog-62", "leapfrog", 10, _WIDE, {10: "1.78", 100: "1.79"}, (93.40, 72.28), CIFAR, _TWO_STEP),
     _cifar("momentum-32", "momentum", 5, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
     _cifar("momentum-110", "momentum", 18, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
+    _multilevel("resnet-14", 2, _RESNET, (9.75, 33.34, 27.78)),
+    _multilevel("resnet-50", 8, _RESNET, (7.58, 28.64, 25.95)),
+    _multilevel("resnet-122", 20, _RESNET, (6.47, 26.74, 25.16)),
+    _multilevel("wresnet-14", 2, _WIDE, (7.38, 27.92, 24.58)),
+    _multilevel("wresnet-32", 5, _WIDE, (6.29, 25.32, 23.51)),
+    _multilevel("wresnet-50", 8, _WIDE, (5.87, 24.49, 23.82)),
+    _multilevel("wresnet-122", 20, _WIDE, (5.38, 23.11, 22.00)),
     _few("hamiltonian-few", "hamiltonian", CIFAR),
+    _few("leapfrog-few", "leapfrog", CIFAR),
+    _few("midpoint-few", "midpoint", CIFAR),
+    _few("momentum-few", "momentum", CIFAR_BASELINE),
     _few("resnet-few", "euler", CIFAR_BASELINE),
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
     _stl10("midpoint-stl10", "midpoint", 84.6),
@@ -303,6 +369,7 @@ def build(
     c: float | Sequence[float] | None = None,
     start: str | None = None,
     learn_c: str = "no",
+    units: Sequence[int] | None = None,
 ) -> Network:
     """A network of the papers by its name.
 
@@ -323,6 +390,7 @@ def build(
         start: How a stage begins: "rest" or "field" of the momentum rule, "rest" or "half-kick" of leapfrog. None:
             "rest".
         learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
+        units: Number of blocks of each unit; None is as named. Multilevel training begins with fewer.
 
     Returns:
         The network. ``build(**network.settings)`` makes another one of the same form and step size.
@@ -345,19 +413,30 @@ def build(
         c=c,
         start=start,
         learn_c=learn_c,
+        units=units,
     )
     if network.stability:
         print(f"{name}: h = {network.h:.4g}, half of what is stable ({network.stability})")
     return network
 
 
-def _make(name: str, num_classes: int, *, normalization: str, h: float | None = None, c=None, **options) -> Network:
+def _make(
+    name: str,
+    num_classes: int,
+    *,
+    normalization: str,
+    h: float | None = None,
+    units: Sequence[int] | None = None,
+    c: float | Sequence[float] | None = None,
+    **options,
+) -> Network:
     choose("name", name, MODELS)
     spec = MODELS[name]
     h = spec.h if h is None and normalization == "batch" else h
+    units = spec.units if units is None else units
     c = spec.c if c is None else c
     network = Network(
-        spec.scheme, spec.units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, c=c, **options
+        spec.scheme, units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, c=c, **options
     )
     network.name = name
     return network

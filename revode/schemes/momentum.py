@@ -82,6 +82,17 @@ class Momentum(nn.Module, Scheme):
         """Whether the steps can be undone: not for c = 0."""
         return self.r is not None or (all(self._c) if isinstance(self._c, tuple) else self._c != 0)
 
+    def halve(self, layers: Sequence[int]) -> None:
+        """Halve the step, for the same eps = h / (1 - c): c becomes (1 + c) / 2."""
+        super().halve(layers)
+        c = self.c
+        if isinstance(c, float):
+            self.c = (1 + c) / 2
+            return
+        if self.r is not None:
+            self.r = nn.Parameter(self.r.new_zeros(len(layers)), self.r.requires_grad)
+        self.c = [(1 + c[j]) / 2 for j in layers]
+
     def __repr__(self) -> str:
         c = self.c
         c = f"{c:g}" if isinstance(c, float) else f"{min(c):g} to {max(c):g}"
