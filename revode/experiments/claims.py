@@ -6,11 +6,11 @@ authors or their group, "calc" was computed for this project, "unverified" is re
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from . import rules
-from .checks import Check, Records, finished, verdict
+from .checks import VERDICTS, Check, Records, finished, verdict
 
 STATUS = ("V", "V2", "code", "calc", "unverified")
 
@@ -27,7 +27,7 @@ class Claim:
         expected: The result that is claimed.
         status: Of the expected numbers, one or two of :data:`STATUS`.
         source: Where they are from.
-        evidence: Names of experiments, or of commands, whose files bear on it.
+        evidence: Names of experiments whose files bear on it; none where it is counted now, or nothing measures it.
         checks: Makes the checks from result files.
     """
 
@@ -179,8 +179,8 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         19, _LABELS, "Weight smoothness decay on and off", "total variation of kernels over depth; accuracy",
-        "lower variation; small effect on accuracy", ("unverified",), "no number in any source", (),
-        rules.nothing("variation of kernels, with decay over without", "effect on test accuracy, points"),
+        "lower variation; small effect on accuracy", ("unverified",), "no number in any source",
+        ("smoothness",), rules.smoothness,
     ),
     Claim(
         20, _SIZE, "Hamiltonian-1202, batch 32, one device", "fits, trains, accuracy",
@@ -232,8 +232,9 @@ CLAIMS: tuple[Claim, ...] = (
     ),
     Claim(
         30, _LEVELS, "Galerkin restriction of a 3x3 kernel", "stencil; coefficient of the second derivative",
-        "3x3 again; twice too large with P = 4Rᵀ, exact with the interpolating P", ("calc",), _HERE, (),
-        rules.nothing("size of the coarse stencil", "second derivative, P = 4Rᵀ", "the same, interpolating P"),
+        "3x3 again; twice too large with P = 4Rᵀ, exact with the interpolating P", ("calc",), _HERE,
+        ("multiscale-map",),
+        rules.galerkin,
     ),
     Claim(
         31, _LEVELS, "Swiss roll, T = 20, 2⁴ to 2¹⁰ layers", "training of ResNet, antisymmetric, Hamiltonian networks",
@@ -260,3 +261,9 @@ def judgements(records: Records | None = None) -> list[Judgement]:
     """All claims judged, in order; by default from the bundled results."""
     records = finished() if records is None else records
     return [judge(claim, records) for claim in CLAIMS]
+
+
+def counts(judged: Iterable[Judgement]) -> dict[str, int]:
+    """How often each verdict was given."""
+    found = [j.verdict for j in judged]
+    return {v: found.count(v) for v in VERDICTS}

@@ -68,6 +68,7 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -173,4 +174,10 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "Claims",
+    "verdicts",
+    "claims_of",
+    "agreement",
+    "paper_accuracies",
+    "all_experiments",
 ]
