@@ -46,6 +46,15 @@ from .eigenvalues import (
     shares,
     unit_circle,
 )
+from .few_labels import (
+    FewLabels,
+    few_labels_cost,
+    few_labels_curve,
+    few_labels_protocol,
+    few_labels_results,
+    few_labels_table,
+    few_labels_verdict,
+)
 from .lyapunov import (
     alignment,
     distance_over_depth,
@@ -157,6 +166,13 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "FewLabels",
+    "few_labels_cost",
+    "few_labels_curve",
+    "few_labels_protocol",
+    "few_labels_results",
+    "few_labels_table",
+    "few_labels_verdict",
     "claims",
     "coupling_window",
     "damping_measured",
