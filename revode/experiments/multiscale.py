@@ -320,20 +320,20 @@ EXPERIMENTS = (
         _SOURCE,
         (
             *(
-                Run(f"multiscale-warm-start-seed{k}", "multiscale:measure_warm_start", _WARM, k, cpu_minutes=32)
+                Run(f"multiscale-warm-start-seed{k}", "multiscale:measure_warm_start", _WARM, k, cpu_minutes=30)
                 for k in range(3)
             ),
             Run(
                 "multiscale-bundled",
                 "multiscale:measure_bundled",
                 {"weights": ("hamiltonian-74", "resnet-32", "leapfrog-26", "midpoint-26")},
-                cpu_minutes=5,
+                cpu_minutes=4,
             ),
             Run(
                 "multiscale-stl10-48-to-96",
                 "multiscale:measure_transfer",
                 _STL | {"old": 48, "new": 96, "steps": 400},
-                cpu_minutes=16,
+                cpu_minutes=15,
             ),
             Run(
                 "multiscale-stl10-96-to-48",
