@@ -134,7 +134,7 @@ def transfer(network: Network, train_set: data.ImageSet, test_set: data.ImageSet
     for p in multiscale.PROLONGATIONS:
         ways[f"kernels, {p}"] = (multiscale.to_size(network, old, new, p), at_new, statistics)
     if new < old:
-        back = {"images, constant": lambda s: _repeated(s, old), "images, bilinear": lambda s: s.resized(old)}
+        back = {"images, constant": lambda s: repeated(s, old), "images, bilinear": lambda s: s.resized(old)}
     else:
         back = {"images, averaged": lambda s: s.resized(old)}
     for way, change in back.items():
@@ -156,7 +156,7 @@ def _share(true: Tensor) -> float:
     return true.double().mean().item()
 
 
-def _repeated(images: data.ImageSet, size: int) -> data.ImageSet:
+def repeated(images: data.ImageSet, size: int) -> data.ImageSet:
     """Images with each pixel repeated, piecewise constant."""
     factor = size // images.images.shape[-1]
     larger = images.images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
