@@ -68,6 +68,13 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .segmentation import (
+    compare_segmentation,
+    composed_scenes,
+    segmentation_iou,
+    segmentation_memory,
+    segmented_scenes,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -173,4 +180,9 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "composed_scenes",
+    "segmented_scenes",
+    "segmentation_iou",
+    "segmentation_memory",
+    "compare_segmentation",
 ]
