@@ -350,6 +350,20 @@ class Network(nn.Module):
         terms = [torch.stack(ks).diff(dim=0).square().sum() for ks in self.paths() if len(ks) > 1]
         return 0.5 * torch.stack(terms).sum() if terms else self.fc.weight.new_zeros(())
 
+    @torch.no_grad()
+    def kernel_change(self) -> list[list[float]]:
+        r"""How much the kernels change from block to block: a list for each of :meth:`paths`, a number for each pair.
+
+        It is \|\|K_{j+1} - K_j\|\| over the root of the mean of \|\|K_j\|\|^2 and \|\|K_{j+1}\|\|^2: 0 for equal
+        kernels, about sqrt(2) for kernels that have nothing to do with each other, 2 for opposite ones.
+        """
+        change = []
+        for ks in self.paths():
+            rows = torch.stack(ks).flatten(1).double()
+            mean = (rows[1:].square().sum(1) + rows[:-1].square().sum(1)) / 2
+            change.append((rows.diff(dim=0).square().sum(1) / mean).sqrt().tolist())
+        return change
+
     @property
     def settings(self) -> dict:
         """Arguments that make a network of the same form, with the present step size and memory mode.
@@ -358,9 +372,10 @@ class Network(nn.Module):
         them; the step size is not in ``state_dict``, so keep both.
         """
         named = {"name": self.name} if self.name else {
-            "scheme": self.scheme.name, "units": self.units, "widths": self.widths, "in_channels": self.in_channels
+            "scheme": self.scheme.name, "widths": self.widths, "in_channels": self.in_channels
         }  # fmt: skip
         return named | {
+            "units": self.units,
             "num_classes": self.num_classes,
             "memory": self.memory,
             "normalization": self.normalization,

@@ -67,7 +67,7 @@ def by_formula(spec, classes):
                 total += 2 * (9 * (old // 2) ** 2 + 4 * (old // 2))
             elif spec.scheme in ("midpoint", "leapfrog"):
                 total += 9 * old**2 + 4 * old
-            elif spec.scheme == "euler":
+            elif spec.scheme in ("euler", "momentum"):
                 total += 9 * old * w[u] + 9 * w[u] ** 2 + 2 * old + 2 * w[u]
             else:
                 a, b = old // 2, w[u] // 2
@@ -182,8 +182,8 @@ def test_a_freshly_initialised_layer_is_past_the_limit_at_h_1():
 
 
 def test_an_unknown_name_lists_the_choices():
-    with pytest.raises(ValueError, match=r"name = 'resnet-50' must be one of: resnet-32, .*leapfrog-stl10"):
-        build("resnet-50")
+    with pytest.raises(ValueError, match=r"name = 'resnet-51' must be one of: resnet-32, .*leapfrog-stl10"):
+        build("resnet-51")
 
 
 def test_table():

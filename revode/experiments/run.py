@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 from pathlib import Path
 
 import torch
 
-from .. import results, train
+from .. import cli, results, train
+from ..errors import RevodeError
 from ._base import Run
 
 
@@ -22,6 +24,7 @@ def make(run: Run, folder: Path, *, device: str = "auto", limit_seconds: float |
 
     Raises:
         CheckpointError: a file cannot be read or written.
+        RevodeError: a command that should have made the file did not.
     """
     file = folder / f"{run.name}.json"
     if file.exists() and (done := results.read(file))["status"] == "finished":
@@ -31,6 +34,15 @@ def make(run: Run, folder: Path, *, device: str = "auto", limit_seconds: float |
             **run.settings, seed=run.seed, device=device, out=str(folder / run.name), limit_seconds=limit_seconds
         )
         found = train.fit(config, resume=True) | {"name": run.name}
+    elif run.make.startswith("revode "):
+        folder.mkdir(parents=True, exist_ok=True)
+        words = [w.format(folder=folder, file=file) for w in shlex.split(run.make)]
+        if (status := cli.main(words[1:])) not in (
+            0,
+            1,
+        ) or not file.exists():  # 1: it was measured, and is not as hoped
+            raise RevodeError(f"`{shlex.join(words)}` ended with status {status} and left no {file}")
+        return results.read(file)
     else:
         module, _, function = run.make.partition(":")
         call = getattr(importlib.import_module(f".{module}", __package__), function)
