@@ -134,7 +134,7 @@ class SegmentationNetwork(nn.Module):
                 m.norm.reset_parameters()
         for m in (self.stem_norm, self.norm):
             m.reset_parameters()
-        nn.init.zeros_(self.head.weight)  # at first each class is as likely everywhere
+        init_kernel(self.head.weight, 1, generator)  # zeros would let Adam give all channels the same feature
         nn.init.zeros_(self.head.bias)
 
     @property
