@@ -78,6 +78,13 @@ from .memory import (
     time_over_depth,
 )
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .segmentation import (
+    compare_segmentation,
+    composed_scenes,
+    segmentation_iou,
+    segmentation_memory,
+    segmented_scenes,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -196,4 +203,9 @@ __all__ = [
     "agreement",
     "paper_accuracies",
     "all_experiments",
+    "composed_scenes",
+    "segmented_scenes",
+    "segmentation_iou",
+    "segmentation_memory",
+    "compare_segmentation",
 ]
