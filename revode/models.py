@@ -112,7 +112,7 @@ class ModelSpec:
 
 
 #: Layers of one block, as the papers count them.
-LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "euler": 2}
+LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "momentum": 2, "euler": 2}
 
 _CIFAR_CODE = "released code of Chang et al. 2018, branch ham1122, resnet/configs/cifar_configs.py"
 _TABLE = "main table of Chang et al. 2018, recalled"
@@ -324,6 +324,9 @@ _SPECS = (
     _multilevel("wresnet-50", 8, _WIDE, (5.87, 24.49, 23.82)),
     _multilevel("wresnet-122", 20, _WIDE, (5.38, 23.11, 22.00)),
     _few("hamiltonian-few", "hamiltonian", CIFAR),
+    _few("leapfrog-few", "leapfrog", CIFAR),
+    _few("midpoint-few", "midpoint", CIFAR),
+    _few("momentum-few", "momentum", CIFAR_BASELINE),
     _few("resnet-few", "euler", CIFAR_BASELINE),
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
     _stl10("midpoint-stl10", "midpoint", 84.6),

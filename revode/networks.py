@@ -46,6 +46,7 @@ FIELDS: dict[str, type[Field]] = {
     "leapfrog": SymmetricField,
     "midpoint": AntisymmetricField,
     "revnet": BranchField,
+    "momentum": BranchField,
     "euler": BranchField,
 }
 
@@ -481,7 +482,7 @@ def frequency(scheme: str, block: Sequence[Field], size: int = 16, iterations: i
             x, above, below = g.linear(ax), ax.flatten(), (x * ax).sum()
         return math.sqrt((x.flatten() @ above / below).item())
     norms = [_norm(field, x, iterations) for field in block]
-    return norms[0] if scheme in ("midpoint", "euler") else math.sqrt(math.prod(norms))
+    return norms[0] if scheme in ("midpoint", "momentum", "euler") else math.sqrt(math.prod(norms))
 
 
 def _norm(field: Field, x: Tensor, iterations: int) -> float:

@@ -67,7 +67,7 @@ def by_formula(spec, classes):
                 total += 2 * (9 * (old // 2) ** 2 + 4 * (old // 2))
             elif spec.scheme in ("midpoint", "leapfrog"):
                 total += 9 * old**2 + 4 * old
-            elif spec.scheme == "euler":
+            elif spec.scheme in ("euler", "momentum"):
                 total += 9 * old * w[u] + 9 * w[u] ** 2 + 2 * old + 2 * w[u]
             else:
                 a, b = old // 2, w[u] // 2

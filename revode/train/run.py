@@ -120,8 +120,11 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         store_last=c["store_last"],
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
-        units=state.get("units"),
+        units=c.get("units"),
     )
+    while network.units < tuple(state.get("units", network.units)):
+        network = refine(network)  # its weights come next
+    network.h = state.get("h", network.h)
     network.load_state_dict(weights)
     network.meta = images
     return network.eval()
