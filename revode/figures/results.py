@@ -70,7 +70,8 @@ def claims_of(name: str, records: Records | None = None) -> Claims:
     """
     if name not in claims.TOPICS:
         raise ValueError(f"name = {name!r} must be one of: {', '.join(claims.TOPICS)}")
-    found = [j for j in claims.judgements(records) if j.claim.topic == name]
+    records = finished() if records is None else records
+    found = [claims.judge(c, records) for c in claims.CLAIMS if c.topic == name]
     numbers = claims.counts(found)
     words = ", ".join(f"{n} {v}" for v, n in numbers.items() if n)
     return Claims(found, f"{name}: {words}. Open a line for what was measured, and by which rule it was judged.")
