@@ -124,9 +124,7 @@ def carry(
     of = origins(model, interpolation)
     for name, p in finer.named_parameters():
         found = [momenta[o] for o in of[name]]
-        if all(
-            m is not None and m.shape == p.shape for m in found
-        ):  # there are more c now, where each block has its own
+        if all(m is not None and m.shape == p.shape for m in found):
             into.state[p]["momentum_buffer"] = _mean(found) * (0.5 if name.startswith(inside) else 1.0)
 
 

@@ -84,6 +84,16 @@ def test_momentum_keeps_its_equation():
     assert finer.h / (1 - finer.scheme.c) == pytest.approx(eps)
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_momenta_of_layers_follow_their_layers(learn):
+    stage = smooth_stage(lambda h: Momentum(h, [0.5, 0.9, 0.8], learn=learn), BranchField, 3)
+    finer = refine(stage)
+    assert [float(c) for c in finer.scheme.c] == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
+    assert isinstance(finer.scheme.c, torch.Tensor) == learn
+    assert len(finer(torch.ones(1, 4, dtype=torch.float64))) == 1
+    assert refine(smooth_stage(lambda h: Momentum(h, 0.0), BranchField, 2)).scheme.c == 0  # x' = f(x) stays that
+
+
 @BOTH
 def test_tied_weights_stay_tied(interpolation):
     block = nn.ModuleList([BranchField(3, dense=True)])

@@ -83,15 +83,16 @@ class Momentum(nn.Module, Scheme):
         return self.r is not None or (all(self._c) if isinstance(self._c, tuple) else self._c != 0)
 
     def halve(self, layers: Sequence[int]) -> None:
-        """Halve the step, for the same eps = h / (1 - c): c becomes (1 + c) / 2."""
+        """Halve the step, for the same eps = h / (1 - c): c becomes (1 + c) / 2, but 0 stays 0, for x' = f(x)."""
         super().halve(layers)
+        finer = lambda c: (1 + c) / 2 if c else 0.0  # noqa: E731
         c = self.c
         if isinstance(c, float):
-            self.c = (1 + c) / 2
+            self.c = finer(c)
             return
         if self.r is not None:
             self.r = nn.Parameter(self.r.new_zeros(len(layers)), self.r.requires_grad)
-        self.c = [(1 + c[j]) / 2 for j in layers]
+        self.c = [finer(c[j]) for j in layers]
 
     def __repr__(self) -> str:
         c = self.c

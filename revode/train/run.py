@@ -121,11 +121,16 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         store_last=c["store_last"],
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
-        units=state.get("units"),
-        c=state.get("c"),
+        units=c.get("units"),
+        c=c.get("c"),
         start=c.get("start"),
         learn_c=c.get("learn_c", "no"),
     )
+    while network.units < tuple(state.get("units", network.units)):
+        network = refine(network)  # its weights come next
+    network.h = state.get("h", network.h)
+    if state.get("c") is not None:
+        network.c = state["c"]
     network.load_state_dict(weights)
     network.meta = images
     return network.eval()
