@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from . import rules
 from .checks import VERDICTS, Check, Records, finished, verdict
 
+#: Of an expected value.
 STATUS = ("V", "V2", "code", "calc", "unverified")
 
 
@@ -73,6 +74,7 @@ def judge(claim: Claim, records: Records | None = None) -> Judgement:
 
 # --- the claims -----------------------------------------------------------------------------------------------
 
+#: What the claims are about, in the order of the results chapter.
 TOPICS = (
     "Equations and stability",
     "Rounding and exact reversibility",
@@ -92,6 +94,7 @@ _GAL = "an independent re-implementation of Gal et al. (arXiv 2512.02056)"
 _HERE = "calculated for this project"
 
 # fmt: off
+#: All claims, in order.
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         1, _STABILITY, "Linear RevNet, αβ = 1", "growth per layer, forward and backward",
