@@ -134,6 +134,7 @@ def test_a_kernel_is_the_sum_of_its_stencils():
     kernel = random_kernel(2)
     parts = coefficients(kernel, 0.5)
     torch.testing.assert_close(torch.einsum("ni,ikl->nkl", parts, stencils(0.5)), kernel)
+    torch.testing.assert_close(coefficients(kernel[0], 0.5), parts[0])
 
 
 @pytest.mark.parametrize("n", [2, 3])

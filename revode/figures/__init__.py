@@ -68,6 +68,16 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
+from .smoothness import kernel_change, smoothness_effect
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -173,4 +183,13 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
 ]
