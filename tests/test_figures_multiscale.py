@@ -60,6 +60,8 @@ def test_warm_start_against_cold(bundle):
     assert rows["kernels, constant"][5] == "+3.0 ± 1.0"  # mean and standard error of 2 and 4 points
     assert rows["kernels, bilinear"][5] == "+0.0 ± 0.0"
     assert rows["scratch, equal cost"][5] == "–"
+    said = figures.warm_start_table().alt
+    assert "kernels, constant above scratch at equal cost, kernels, bilinear as good as scratch" in said
     drawing = figures.warm_start()
     assert "kernels, constant 53.0 ± 1.4 %" in drawing.alt
     assert "2 steps at 32 pixels, each counted as 0.25" in drawing.caption

@@ -248,7 +248,7 @@ def warm_start() -> Drawing | Table:
 def warm_start_table() -> Table:
     """The ends of the trainings of :func:`warm_start`, and how far they are above scratch at equal cost."""
     records = warm_starts()
-    rows = []
+    rows, said = [], []
     longer = "scratch, equal cost"
     for start in _STARTS if records else ():
         ends = [r["final"]["starts"][start] for r in records]
@@ -258,7 +258,11 @@ def warm_start_table() -> Table:
         ]
         gap = "–" if start == longer else f"{statistics.fmean(gaps):+.1f}"
         if start != longer and len(gaps) > 1:
-            gap += f" ± {statistics.stdev(gaps) / len(gaps) ** 0.5:.1f}"
+            error = statistics.stdev(gaps) / len(gaps) ** 0.5
+            gap += f" ± {error:.1f}"
+            where = "above" if statistics.fmean(gaps) > 0 else "below"
+            clear = abs(statistics.fmean(gaps)) > 2 * error
+            said.append(f"{start} {where if clear else 'as good as'} scratch at equal cost")
         rows.append(
             (
                 start,
@@ -274,7 +278,8 @@ def warm_start_table() -> Table:
         ("start", "steps", "training loss", "test accuracy, %", "with the run's own statistics, %", "over equal cost"),
         rows,
         f"Ends of the trainings, {len(records)} seeds: mean and standard deviation. Last column: points above training "
-        "from scratch at equal cost, paired by seed, with the standard error.",
+        "from scratch at equal cost, paired by seed, with the standard error"
+        + (f"; by twice that: {', '.join(said)}." if said else "."),
     )
 
 
