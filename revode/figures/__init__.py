@@ -77,6 +77,15 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
@@ -85,6 +94,7 @@ from .segmentation import (
     segmentation_memory,
     segmented_scenes,
 )
+from .smoothness import kernel_change, smoothness_effect
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -208,4 +218,13 @@ __all__ = [
     "segmentation_iou",
     "segmentation_memory",
     "compare_segmentation",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
 ]
