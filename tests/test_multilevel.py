@@ -84,6 +84,16 @@ def test_momentum_keeps_its_equation():
     assert finer.h / (1 - finer.scheme.c) == pytest.approx(eps)
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_momenta_of_layers_follow_their_layers(learn):
+    stage = smooth_stage(lambda h: Momentum(h, [0.5, 0.9, 0.8], learn=learn), BranchField, 3)
+    finer = refine(stage)
+    assert [float(c) for c in finer.scheme.c] == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
+    assert isinstance(finer.scheme.c, torch.Tensor) == learn
+    assert len(finer(torch.ones(1, 4, dtype=torch.float64))) == 1
+    assert refine(smooth_stage(lambda h: Momentum(h, 0.0), BranchField, 2)).scheme.c == 0  # x' = f(x) stays that
+
+
 @BOTH
 def test_tied_weights_stay_tied(interpolation):
     block = nn.ModuleList([BranchField(3, dense=True)])
@@ -273,6 +283,20 @@ def test_origins_name_every_number_once():
 def test_a_momentum_of_each_layer_is_refined_with_its_layer(learn):
     scheme = Momentum(0.5, (0.2, 0.6, 0.8), learn=learn)
     scheme.halve([0, 0, 1, 1, 2, 2])
-    c = scheme.c.tolist() if learn else scheme.c
+    c = scheme.c
     assert c == pytest.approx([0.6, 0.6, 0.8, 0.8, 0.9, 0.9])
     assert scheme.h == 0.25
+
+
+@pytest.mark.parametrize("learn", ["no", "shared", "layer"])
+def test_a_momentum_network_is_refined_once_whatever_it_shares(learn):
+    net = Network("momentum", (2, 2), (4, 4), h=0.5, c=0.8, learn_c=learn, seed=0)
+    finer = refine(net)
+    assert (finer.h, finer.stages[1].h) == (0.25, 0.25)
+    assert finer.c == pytest.approx([0.9] * 7 if learn == "layer" else 0.9)
+    before, after = (torch.optim.SGD(n.parameters(), lr=0.1, momentum=0.9) for n in (net, finer))
+    net(torch.randn(2, 3, 4, 4)).sum().backward()
+    before.step()
+    carry(before, net, finer, after)
+    finer(torch.randn(2, 3, 4, 4)).sum().backward()
+    after.step()

@@ -134,7 +134,7 @@ def transfer(network: Network, train_set: data.ImageSet, test_set: data.ImageSet
     for p in multiscale.PROLONGATIONS:
         ways[f"kernels, {p}"] = (multiscale.to_size(network, old, new, p), at_new, statistics)
     if new < old:
-        back = {"images, constant": lambda s: _repeated(s, old), "images, bilinear": lambda s: s.resized(old)}
+        back = {"images, constant": lambda s: repeated(s, old), "images, bilinear": lambda s: s.resized(old)}
     else:
         back = {"images, averaged": lambda s: s.resized(old)}
     for way, change in back.items():
@@ -156,7 +156,7 @@ def _share(true: Tensor) -> float:
     return true.double().mean().item()
 
 
-def _repeated(images: data.ImageSet, size: int) -> data.ImageSet:
+def repeated(images: data.ImageSet, size: int) -> data.ImageSet:
     """Images with each pixel repeated, piecewise constant."""
     factor = size // images.images.shape[-1]
     larger = images.images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
@@ -320,20 +320,20 @@ EXPERIMENTS = (
         _SOURCE,
         (
             *(
-                Run(f"multiscale-warm-start-seed{k}", "multiscale:measure_warm_start", _WARM, k, cpu_minutes=32)
+                Run(f"multiscale-warm-start-seed{k}", "multiscale:measure_warm_start", _WARM, k, cpu_minutes=30)
                 for k in range(3)
             ),
             Run(
                 "multiscale-bundled",
                 "multiscale:measure_bundled",
                 {"weights": ("hamiltonian-74", "resnet-32", "leapfrog-26", "midpoint-26")},
-                cpu_minutes=5,
+                cpu_minutes=4,
             ),
             Run(
                 "multiscale-stl10-48-to-96",
                 "multiscale:measure_transfer",
                 _STL | {"old": 48, "new": 96, "steps": 400},
-                cpu_minutes=16,
+                cpu_minutes=15,
             ),
             Run(
                 "multiscale-stl10-96-to-48",

@@ -309,3 +309,53 @@ def _spread(found: tuple[Sequence[float], Sequence[str]], low: float, high: floa
     """Arguments of :func:`within` in its order."""
     values, files = found
     return values, low, high, files
+
+
+# --- regularisation, multilevel, multiscale: claims 19, 28 to 31 ----------------------------------------------
+
+
+def smoothness(records: Records) -> list[Check]:
+    """Claim 19: runs without the decay, with the papers' factor, and with as much effect as in the papers' long run."""
+
+    def change(files: Sequence[str]) -> list[float]:
+        return [fmean(x for path in records[f]["final"]["kernel_change"] for x in path) for f in files]
+
+    names = {key: seeds(f"smoothness-{key}") for key in ("off", "strong")}
+    pairs = [p for p in zip(*names.values(), strict=True) if all(n in records for n in p)]
+    off, strong = ([p[k] for p in pairs] for k in (0, 1))
+    files = off + strong
+    (without, _), (decayed, _) = accuracies(records, off), accuracies(records, strong)
+    effect = [b - a for a, b in zip(without, decayed, strict=True)]
+    paper, some = accuracies(records, ["hamiltonian-74", "hamiltonian-74-seed1", "hamiltonian-74-seed2"])
+    points: dict = {"form": "{:.2f}", "unit": " points"}
+    percent: dict = {"form": "{:.2f}", "unit": " %"}
+    return [
+        above(
+            "change between neighbouring kernels, without − with decay", change(off), change(strong), files, paired=True
+        ),
+        within("effect on test accuracy, with − without", effect, -1, 1, files, "at most a point either way", **points),
+        shown("test accuracy without decay", without, off, "for comparison", **percent),
+        shown("test accuracy with the papers' factor", paper, some, "for comparison", **percent),
+        shown(
+            "test accuracy with decay as strong as in the papers' long run",
+            decayed,
+            strong,
+            "for comparison",
+            **percent,
+        ),
+    ]
+
+
+def galerkin(records: Records) -> list[Check]:
+    """Claim 30."""
+    files = _there(records, ["multiscale-map"])
+    found = [records[f]["final"] for f in files]
+    outside = [way["2"]["outside_3x3"] for f in found for way in (f["constant"], f["bilinear"])]
+    out = [
+        within("largest entry outside 3x3", outside, 0, 1e-12, files, "0 but for rounding", spread=False, form="{:.1e}")
+    ]
+    for key, title, factor in (("constant", "P = 4Rᵀ", 2), ("bilinear", "interpolating P", 1)):
+        values = [f[key]["2"]["coefficients"]["dxx"] for f in found]
+        what = f"second derivative over the consistent value, {title}"
+        out.append(within(what, values, factor - 1e-9, factor + 1e-9, files, str(factor), form="{:.6g}"))
+    return out

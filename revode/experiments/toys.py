@@ -96,7 +96,6 @@ def unpacked(module: nn.Module, text: str) -> nn.Module:
     return module
 
 
-@torch.no_grad()
 def states(stage: Stage, x: Tensor, steps: int | None = None, **kwargs) -> Tensor:
     """The output after every number of steps: (steps + 1, ...) with x itself first.
 

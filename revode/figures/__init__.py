@@ -46,6 +46,15 @@ from .eigenvalues import (
     shares,
     unit_circle,
 )
+from .few_labels import (
+    FewLabels,
+    few_labels_cost,
+    few_labels_curve,
+    few_labels_protocol,
+    few_labels_results,
+    few_labels_table,
+    few_labels_verdict,
+)
 from .lyapunov import (
     alignment,
     distance_over_depth,
@@ -68,6 +77,7 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
     composed_scenes,
@@ -163,6 +173,13 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "FewLabels",
+    "few_labels_cost",
+    "few_labels_curve",
+    "few_labels_protocol",
+    "few_labels_results",
+    "few_labels_table",
+    "few_labels_verdict",
     "claims",
     "coupling_window",
     "damping_measured",
@@ -180,6 +197,12 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "Claims",
+    "verdicts",
+    "claims_of",
+    "agreement",
+    "paper_accuracies",
+    "all_experiments",
     "composed_scenes",
     "segmented_scenes",
     "segmentation_iou",

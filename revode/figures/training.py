@@ -38,7 +38,13 @@ def in_protocol(record: dict) -> bool:
 
 
 def _shortened(record: dict) -> bool:
-    return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
+    settings = record["settings"]
+    if record["kind"] != "training" or not PROTOCOL.items() <= settings.items():
+        return False
+    # Other experiments change something else: then it is not this protocol, though all of the above is the same.
+    recipe = MODELS[settings["model"]].recipe
+    usual = {"smoothness": recipe.smoothness, "image_size": None, "init": None, "refine": "off"}
+    return all(settings.get(name, value) == value for name, value in usual.items())
 
 
 def _arithmetic(record: dict) -> str:
