@@ -344,8 +344,8 @@ class Run:
             group["lr"] = rate
         x, y = self.batch(self.step)
         try:
+            self.optimizer.zero_grad(set_to_none=True)  # first: a CUDA graph writes where the last gradients lie
             total, entropy, logits = self.loss(self.model, x, y)
-            self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
         except (FixedPointRangeError, NonFiniteIncrementError, RecomputationError) as error:  # of exact arithmetic
             raise self.lost(f"step {self.step + 1} (learning rate {rate:g}): {error}") from error
