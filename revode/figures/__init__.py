@@ -68,6 +68,17 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .momentum import (
+    crossing_paths,
+    learned_solvers,
+    linear_gain,
+    linear_table,
+    orders,
+    over_momentum,
+    rings_over_depth,
+    seeds_table,
+    turned,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -173,4 +184,13 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "crossing_paths",
+    "learned_solvers",
+    "linear_gain",
+    "linear_table",
+    "orders",
+    "over_momentum",
+    "rings_over_depth",
+    "seeds_table",
+    "turned",
 ]
