@@ -17,8 +17,11 @@ PACKAGE := pyproject.toml $(shell find revode data/sample data/results data/weig
                                   ! -path '*/__pycache__/*' 2>/dev/null)
 BOOK    := _config.yml _toc.yml $(shell find book -type f ! -path '*/__pycache__/*' ! -path '*/.*' 2>/dev/null)
 
+TESTS = CHROMIUM="$$(cat $(VENV)/chromium.txt)" OMP_NUM_THREADS=1 $(PY) -m pytest --dist worksteal
+WITHOUT_SITE := --ignore-glob='*/test_site*'
+ONLY_SITE := --ignore-glob='*/test_[!s]*' --ignore-glob='*/test_s[!i]*'
 # The tests of the package alone, for other versions than the book's.
-PACKAGE_TESTS := --ignore-glob='*/test_site*' --ignore=tests/test_notebooks.py --ignore=tests/test_packaging.py
+PACKAGE_TESTS := $(WITHOUT_SITE) --ignore=tests/test_notebooks.py --ignore=tests/test_packaging.py
 
 define install
 @echo "Installing$(1) into $(VENV) ..."
@@ -96,8 +99,12 @@ linkcheck: $(VENV)/.wheel ## try every outside link of the book (needs the netwo
 chromium: $(VENV)/.test
 	@$(PY) .ci/chromium.py > $(VENV)/chromium.txt
 
-test: chromium book ## run all tests, those in a browser too (part of them: ARGS="-k shear")
-	CHROMIUM="$$(cat $(VENV)/chromium.txt)" OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+# The book is built while the tests that do not need it run. Exit status 5: ARGS chose no test of this half.
+test: chromium $(VENV)/.wheel ## run all tests, those in a browser too (part of them: ARGS="-k shear")
+	@$(MAKE) --no-print-directory book > $(VENV)/book.txt 2>&1 & book=$$!; \
+	$(TESTS) -n 2 $(WITHOUT_SITE) $(ARGS); first=$$?; \
+	wait $$book || { cat $(VENV)/book.txt; exit 1; }; \
+	$(TESTS) -n $(JOBS) $(ONLY_SITE) $(ARGS); case $$first$$? in 00|05|50) ;; *) exit 1 ;; esac
 
 test-oldest: ## run the package's tests with the oldest versions that pyproject.toml allows
 	@$(MAKE) --no-print-directory package-tests VENV=$(VENV)-oldest LOWEST=--lowest \

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -73,7 +74,8 @@ def propagate(
         FixedPointRangeError, NonFiniteIncrementError: in exact arithmetic, if values leave the range or are not finite;
             the backward pass raises RecomputationError if ``scale.verify`` finds another increment than before.
         NotInvertibleError: if gradients are needed, memory is "reversible" and a shear has c = 0.
-        ValueError: for another value of ``memory`` or malformed shears (:func:`revode.shear.check`).
+        ValueError: for another value of ``memory``, a learned factor that is not finite, or malformed shears
+            (:func:`revode.shear.check`).
     """
     if memory not in ("reversible", "stored"):
         raise ValueError(f"memory = {memory!r} must be 'reversible' or 'stored'")
@@ -128,10 +130,11 @@ class _Field:
 class _Plan:
     """What one call of the autograd function does, and what its second evaluation has to repeat."""
 
-    shears: Sequence[Shear]
+    shears: Sequence[Shear]  # their factors are numbers
     fields: list[_Field | None]
+    factors: dict[int, tuple[int | None, int | None]]  # of shears that learn: places of scale and c among the inputs
     parts: int
-    needs: list[bool]  # of the inputs: the state, tensors among kwargs, every parameter once
+    needs: list[bool]  # of the inputs: the state, tensors among kwargs, every parameter and learned factor once
     kwargs_spec: object
     kwargs_leaves: list
     kwargs_where: list[int]  # positions among the leaves of the tensors that need gradient
@@ -154,6 +157,14 @@ class _Plan:
         inputs = [*state, *(leaves[i] for i in kwargs_where)]
         first = 0 if any(t.requires_grad for t in inputs) else None
         index: dict[Tensor, int] = {}
+
+        def place(t: Tensor) -> int:
+            if t not in index:
+                index[t] = len(inputs)
+                inputs.append(t)
+            return index[t]
+
+        factors = {}
         known: dict[nn.Module, _Field] = {}
         fields: list[_Field | None] = []
         for k, s in enumerate(shears):
@@ -164,21 +175,24 @@ class _Plan:
                     for name, p in m._parameters.items():
                         if p is None:
                             continue
-                        if p not in index:
-                            index[p] = len(inputs)
-                            inputs.append(p)
-                        f.slots.append((m._parameters, name, index[p]))
+                        f.slots.append((m._parameters, name, place(p)))
                         if p.requires_grad and first is None:
                             first = k
                 f.where = [i for i in dict.fromkeys(i for _, _, i in f.slots) if inputs[i].requires_grad]
             fields.append(f)
+            learned = [isinstance(t, Tensor) and t.requires_grad for t in (s.scale, s.c)]
+            if any(learned):
+                factors[k] = tuple(place(t) if need else None for t, need in zip((s.scale, s.c), learned))
+                first = k if first is None else first
         if first is None:
             return None, inputs
         for i in kwargs_where:
             leaves[i] = None
+        shears = primitive.numbers(shears)
         plan = cls(
             shears=shears,
             fields=fields,
+            factors=factors,
             parts=len(state),
             needs=[t.requires_grad for t in inputs],
             kwargs_spec=spec,
@@ -290,11 +304,20 @@ class _Reversible(torch.autograd.Function):
             d = grads.pop(0) if b.requires_grad else None
             for i, g in zip(wanted, grads, strict=True):
                 if g is not None:
-                    total[i] = g if total[i] is None else total[i] + g
+                    gather(i, g)
             return v.detach(), d
 
+        def gather(i: int, g: Tensor) -> None:
+            total[i] = g if total[i] is None else total[i] + g
+
+        def learned(places: tuple[int | None, int | None], w: Tensor, v: Tensor, a: Tensor) -> None:
+            for i, x in zip(places, (v, a), strict=True):
+                if i is not None:
+                    gather(i, (w * x).sum().to(inputs[i]))
+
         with plan.replayed(leaves) as kwargs:
-            total[: plan.parts] = unwind(plan.shears, state, cotangents, pull, snapshots, plan.first)
+            factors = {k: partial(learned, places) for k, places in plan.factors.items()}
+            total[: plan.parts] = unwind(plan.shears, state, cotangents, pull, snapshots, plan.first, factors)
         return None, *(t if need else None for t, need in zip(total, plan.needs, strict=True))
 
     @staticmethod
@@ -305,6 +328,8 @@ class _Reversible(torch.autograd.Function):
         plan.modules.statistics.evaluation(None)
         with plan.replayed(aliases) as kwargs:
             for k, s in enumerate(plan.shears):
+                scale, c = plan.factors.get(k, (None, None))
+                s = s._replace(scale=s.scale if scale is None else aliases[scale], c=s.c if c is None else aliases[c])
                 b, dtype = parts[s.source], parts[s.target].dtype
                 v = b.to(dtype) if s.g is None else plan.again(k, b, kwargs, dtype)
                 parts[s.target] = primitive.add(s, parts[s.target], v)

@@ -138,29 +138,31 @@ class FixedPoint:
         """The value that g sees, followed by autograd where activations are stored."""
         return self.decode() if self.carrier is None else self.carrier
 
-    def plus(self, scale: float, v: Tensor, c: float = 1.0) -> FixedPoint:
-        """c times this, plus ``scale * v`` rounded.
+    def plus(self, scale: float | Tensor, v: Tensor, c: float | Tensor = 1.0) -> FixedPoint:
+        """c times this, plus ``scale * v`` rounded. Factors that are tensors count by their present values.
 
         Raises:
             NonFiniteIncrementError: if an entry of v is not finite.
         """
-        q, size = _rounded(v.detach(), scale * 2.0**self.bits, "the increment")
-        new = self._times(fraction(c))._moved(q, size, 1)
+        learned = any(isinstance(t, Tensor) and t.requires_grad for t in (scale, c))
+        q, size = _rounded(v.detach(), _number(scale) * 2.0**self.bits, "the increment")
+        new = self._times(fraction(_number(c)))._moved(q, size, 1)
         if self.checksums is not None:
             new = replace(new, checksums=(checksum(q), self.checksums))
-        follow = torch.is_grad_enabled() and (v.requires_grad or self.carrier is not None)
+        follow = torch.is_grad_enabled() and (v.requires_grad or learned or self.carrier is not None)
         if not follow:
             return replace(new, carrier=None) if new.carrier is not None else new
-        return replace(new, carrier=_Through.apply(self.value(), v, new.decode(), float(fraction(c)), scale))
+        c = c if isinstance(c, Tensor) else float(fraction(c))
+        return replace(new, carrier=_Through.apply(self.value(), v, new.decode(), c, scale))
 
-    def minus(self, scale: float, v: Tensor, c: float = 1.0) -> FixedPoint:
+    def minus(self, scale: float | Tensor, v: Tensor, c: float | Tensor = 1.0) -> FixedPoint:
         """The inverse of :meth:`plus`, bit for bit if v is the same.
 
         Raises:
             RecomputationError: with ``verify``, if v is not the same.
             NotInvertibleError: if c, as a fraction, is 0.
         """
-        q, size = _rounded(v.detach(), scale * 2.0**self.bits, "the increment")
+        q, size = _rounded(v.detach(), _number(scale) * 2.0**self.bits, "the increment")
         checksums = self.checksums
         if checksums:
             before, checksums = checksums
@@ -170,7 +172,7 @@ class FixedPoint:
                     "exactly; use deterministic kernels: torch.use_deterministic_algorithms(True), "
                     "torch.backends.cudnn.benchmark = False"
                 )
-        new = self._moved(q, size, -1)._over(fraction(c))
+        new = self._moved(q, size, -1)._over(fraction(_number(c)))
         return replace(new, wrapped=self.wrapped, checksums=checksums, carrier=None)
 
     def _moved(self, q: Tensor, size: int, sign: int) -> FixedPoint:
@@ -314,14 +316,28 @@ class _Through(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, a, v, value, c, scale):
-        ctx.c, ctx.scale = c, scale
+        # What is multiplied by a learned factor is needed for its gradient.
+        ctx.factors = [None if isinstance(t, Tensor) else t for t in (c, scale)]
+        learned = [x if need else None for x, need in zip((a, v), ctx.needs_input_grad[3:])]
+        ctx.save_for_backward(*learned, *(t if isinstance(t, Tensor) else None for t in (c, scale)))
         return value
 
     @staticmethod
     def backward(ctx, w):
-        da = w if ctx.c == 1 else ctx.c * w
-        dv = w if ctx.scale == 1 else ctx.scale * w
-        return (da if ctx.needs_input_grad[0] else None), (dv if ctx.needs_input_grad[1] else None), None, None, None
+        *learned, c, scale = ctx.saved_tensors
+        c, scale = (t if f is None else f for f, t in zip(ctx.factors, (c, scale), strict=True))
+        da, dv = (times(t, w) if need else None for t, need in zip((c, scale), ctx.needs_input_grad))
+        dc, dscale = (None if x is None else (w * x).sum().to(t) for x, t in zip(learned, (c, scale), strict=True))
+        return da, dv, None, dc, dscale
+
+
+def times(factor: float | Tensor, x: Tensor) -> Tensor:
+    """factor * x, and x itself where the factor is the number 1."""
+    return x if not isinstance(factor, Tensor) and factor == 1 else factor * x
+
+
+def _number(factor: float | Tensor) -> float:
+    return factor.item() if isinstance(factor, Tensor) else factor
 
 
 def checksum(q: Tensor) -> int:

@@ -18,6 +18,7 @@ from torch import nn
 
 from .fields import NORMALIZATIONS, choose
 from .networks import Network
+from .schemes import Momentum
 
 STATUS = ("V", "code", "calc", "unverified")
 
@@ -41,7 +42,7 @@ class Recipe:
     Attributes:
         batch_size: Images per step.
         lr: Initial learning rate.
-        milestones: Steps after which the rate is multiplied by ``lr_factor``.
+        milestones: Steps after which the rate is multiplied by ``lr_factor``, or with cosines begins again.
         steps: Total number of steps.
         weight_decay: Factor of 1/2 ||w||^2 over kernels and the last layer's matrix, not over biases or norms.
         smoothness: Factor of :meth:`revode.networks.Network.smoothness`.
@@ -49,6 +50,8 @@ class Recipe:
         lr_factor: Cut of the rate at each milestone.
         train_images: Size of the training set that epochs are counted with.
         sources: Source of each of these numbers.
+        schedule: "steps", or "cosine": between milestones the rate falls from ``lr`` to ``lr_min`` as a cosine does.
+        lr_min: Rate at the end of a cosine.
     """
 
     batch_size: int
@@ -61,6 +64,8 @@ class Recipe:
     lr_factor: float
     train_images: int
     sources: Mapping[str, Source] = field(repr=False, hash=False)
+    schedule: str = "steps"
+    lr_min: float = 0.0
 
     @property
     def epochs(self) -> float:
@@ -87,6 +92,7 @@ class ModelSpec:
         recipe: The authors' training.
         parameters: Number of parameters that the paper prints, in millions as printed, by number of classes.
         accuracy: Test accuracy in percent that the paper prints, by data set.
+        c: Factor of the momentum rule; None of another scheme.
         sources: Source of each of these numbers.
     """
 
@@ -99,6 +105,7 @@ class ModelSpec:
     recipe: Recipe
     parameters: Mapping[int, str] = field(default_factory=dict, hash=False)
     accuracy: Mapping[str, float] = field(default_factory=dict, hash=False)
+    c: float | None = None
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -108,7 +115,7 @@ class ModelSpec:
 
 
 #: Layers of one block, as the papers count them.
-LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "euler": 2}
+LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "momentum": 2, "euler": 2}
 
 _CIFAR_CODE = "released code of Chang et al. 2018, branch ham1122, resnet/configs/cifar_configs.py"
 _TABLE = "main table of Chang et al. 2018, recalled"
@@ -116,7 +123,10 @@ _TEXT = "text of Chang et al. 2018 (arXiv 1709.03698), recalled"
 _MEGANET = "the group's code, Meganet.m, examples/EHamiltonian_STL10.m"
 
 _CIFAR_RECIPE_SOURCES = dict.fromkeys(
-    ("batch_size", "lr", "milestones", "steps", "weight_decay", "smoothness", "momentum", "lr_factor"),
+    (
+        *("batch_size", "lr", "milestones", "steps", "weight_decay", "smoothness", "momentum", "lr_factor"),
+        *("schedule", "lr_min"),
+    ),
     Source("code", _CIFAR_CODE),
 ) | {"train_images": Source("V", "CIFAR-10 and CIFAR-100: 50,000 training images")}
 
@@ -145,6 +155,29 @@ CIFAR_BASELINE = replace(
 #: The 1202-layer networks: batch 32.
 CIFAR_1202 = replace(CIFAR, batch_size=32, milestones=(120_000, 180_000), steps=240_000, weight_decay=5e-4)
 
+_ML = "Chang, Meng, Haber, Tung and Begert 2018 (arXiv 1710.10348)"
+
+#: Multilevel training on CIFAR: 160 epochs, the cosine begins again after 60 and 110, where the blocks are doubled.
+MULTILEVEL = Recipe(
+    batch_size=100,
+    lr=0.5,
+    milestones=(30_000, 55_000),
+    steps=80_000,
+    weight_decay=2e-4,
+    smoothness=0.0,
+    momentum=0.9,
+    lr_factor=1.0,
+    train_images=50_000,
+    sources=dict.fromkeys(CIFAR.sources, Source("V", _ML))
+    | {
+        "smoothness": Source("unverified", f"{_ML} names none"),
+        "lr_factor": Source("calc", "no cut of the rate besides the cosine"),
+        "train_images": CIFAR.sources["train_images"],
+    },
+    schedule="cosine",
+    lr_min=0.001,
+)
+
 _UNVERIFIED_TRAINING = Source("unverified", _TEXT)
 
 #: STL-10, 5,000 labelled images.
@@ -172,6 +205,7 @@ def _cifar(
     accuracy: tuple[float, ...],
     recipe: Recipe,
     sources: Mapping[str, Source] | None = None,
+    c: float | None = None,
 ) -> ModelSpec:
     """Three units of n blocks on 32x32 images."""
     code = Source("code", _CIFAR_CODE)
@@ -185,6 +219,7 @@ def _cifar(
         recipe=recipe,
         parameters=parameters,
         accuracy=dict(zip(("cifar10", "cifar100"), accuracy, strict=False)),
+        c=c,
         sources={
             "units": code,
             "widths": code,
@@ -208,6 +243,15 @@ _TWO_STEP = {
     "h": Source("code", f"{_CIFAR_CODE}, of Hamiltonian"),
     "recipe": Source("unverified", f"that of Hamiltonian-74 and -218 in the {_CIFAR_CODE}"),
 }
+_MOMENTUM = {
+    "units": Source("calc", "those of the ResNet of the same depth"),
+    "widths": Source("calc", "those of the ResNet of the same depth"),
+    "h": Source("V", "Sander et al. 2021 (arXiv 2102.07870): x <- x + v"),
+    "c": Source("code", "released code of Sander et al. 2021: the default, 0.9"),
+    "recipe": Source("calc", "that of the ResNet of the same depth; Sander et al. 2021 trained otherwise"),
+    "parameters": Source("calc", "those of the ResNet of the same depth: the form adds none"),
+    "accuracy": Source("V", "none printed; Sander et al. 2021, Table 2, has networks of 101 layers"),
+}
 _FEW_LABELS = {
     "units": Source("unverified", "4 units of 4 blocks: text of Chang et al. 2018, recalled"),
     "widths": Source("unverified", f"text of Chang et al. 2018, recalled; the ratio 1:4:8:16 is that of {_MEGANET}"),
@@ -228,8 +272,34 @@ _STL = {
 }
 
 
+def _multilevel(name: str, n: int, widths: tuple[int, ...], errors: tuple[float, float, float]) -> ModelSpec:
+    """A ResNet of the multilevel paper, with its error in percent on CIFAR-10, CIFAR-100 and STL-10."""
+    paper = Source("V", _ML)
+    accuracy = {data: round(100 - e, 2) for data, e in zip(("cifar10", "cifar100", "stl10"), errors, strict=True)}
+    return ModelSpec(
+        name,
+        "euler",
+        (n, n, n),
+        widths,
+        1.0,
+        32,
+        MULTILEVEL,
+        accuracy=accuracy,
+        sources={
+            "units": paper,
+            "widths": paper,
+            "h": Source("unverified", f"{_ML}: 1 for the shallowest of a schedule (V); of the full networks not said"),
+            "image_size": Source("V", "CIFAR images are 32x32"),
+            "recipe": paper,
+            "parameters": Source("unverified", "none known"),
+            "accuracy": paper,
+        },
+    )
+
+
 def _few(name: str, scheme: str, recipe: Recipe) -> ModelSpec:
-    return ModelSpec(name, scheme, (4, 4, 4, 4), (16, 64, 128, 256), 1.0, 32, recipe, sources=_FEW_LABELS)
+    c, sources = (Momentum.C, {"c": _MOMENTUM["c"]}) if scheme == "momentum" else (None, {})
+    return ModelSpec(name, scheme, (4,) * 4, (16, 64, 128, 256), 1.0, 32, recipe, c=c, sources=_FEW_LABELS | sources)
 
 
 def _stl10(name: str, scheme: str, accuracy: float) -> ModelSpec:
@@ -261,7 +331,19 @@ _SPECS = (
     _cifar("midpoint-62", "midpoint", 10, _WIDE, {10: "1.78", 100: "1.79"}, (92.76, 70.98), CIFAR, _TWO_STEP),
     _cifar("leapfrog-26", "leapfrog", 4, _NARROW, {10: "0.50", 100: "0.51"}, (91.92, 69.14), CIFAR, _TWO_STEP),
     _cifar("leapfrog-62", "leapfrog", 10, _WIDE, {10: "1.78", 100: "1.79"}, (93.40, 72.28), CIFAR, _TWO_STEP),
+    _cifar("momentum-32", "momentum", 5, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
+    _cifar("momentum-110", "momentum", 18, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
+    _multilevel("resnet-14", 2, _RESNET, (9.75, 33.34, 27.78)),
+    _multilevel("resnet-50", 8, _RESNET, (7.58, 28.64, 25.95)),
+    _multilevel("resnet-122", 20, _RESNET, (6.47, 26.74, 25.16)),
+    _multilevel("wresnet-14", 2, _WIDE, (7.38, 27.92, 24.58)),
+    _multilevel("wresnet-32", 5, _WIDE, (6.29, 25.32, 23.51)),
+    _multilevel("wresnet-50", 8, _WIDE, (5.87, 24.49, 23.82)),
+    _multilevel("wresnet-122", 20, _WIDE, (5.38, 23.11, 22.00)),
     _few("hamiltonian-few", "hamiltonian", CIFAR),
+    _few("leapfrog-few", "leapfrog", CIFAR),
+    _few("midpoint-few", "midpoint", CIFAR),
+    _few("momentum-few", "momentum", CIFAR_BASELINE),
     _few("resnet-few", "euler", CIFAR_BASELINE),
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
     _stl10("midpoint-stl10", "midpoint", 84.6),
@@ -284,6 +366,10 @@ def build(
     activation: str = "relu",
     arithmetic: str = "float",
     verify: bool = False,
+    c: float | Sequence[float] | None = None,
+    start: str | None = None,
+    learn_c: str = "no",
+    units: Sequence[int] | None = None,
 ) -> Network:
     """A network of the papers by its name.
 
@@ -299,6 +385,12 @@ def build(
         activation: Name of the activation function.
         arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit.
         verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
+        c: Factor of the momentum rule, for "momentum" networks: one number, or one for each block of the stages.
+            None: that of :data:`MODELS`.
+        start: How a stage begins: "rest" or "field" of the momentum rule, "rest" or "half-kick" of leapfrog. None:
+            "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
+        units: Number of blocks of each unit; None is as named. Multilevel training begins with fewer.
 
     Returns:
         The network. ``build(**network.settings)`` makes another one of the same form and step size.
@@ -318,18 +410,33 @@ def build(
         activation=activation,
         arithmetic=arithmetic,
         verify=verify,
+        c=c,
+        start=start,
+        learn_c=learn_c,
+        units=units,
     )
     if network.stability:
         print(f"{name}: h = {network.h:.4g}, half of what is stable ({network.stability})")
     return network
 
 
-def _make(name: str, num_classes: int, *, normalization: str, h: float | None = None, **options) -> Network:
+def _make(
+    name: str,
+    num_classes: int,
+    *,
+    normalization: str,
+    h: float | None = None,
+    units: Sequence[int] | None = None,
+    c: float | Sequence[float] | None = None,
+    **options,
+) -> Network:
     choose("name", name, MODELS)
     spec = MODELS[name]
     h = spec.h if h is None and normalization == "batch" else h
+    units = spec.units if units is None else units
+    c = spec.c if c is None else c
     network = Network(
-        spec.scheme, spec.units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, **options
+        spec.scheme, units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, c=c, **options
     )
     network.name = name
     return network

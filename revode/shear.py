@@ -23,7 +23,7 @@ from .errors import (
     NotInvertibleError,
     RecomputationError,
 )
-from .fixed_point import FixedPoint
+from .fixed_point import FixedPoint, times
 
 #: The parts of a state: tensors, or numbers in fixed point where the arithmetic is exact.
 State = tuple[Tensor, ...] | tuple[FixedPoint, ...]
@@ -39,20 +39,23 @@ class Shear(NamedTuple):
         scale: Factor of the increment, for example the step size h or -h. Finite.
         c: Factor of the old value, 1 for every scheme but the momentum rule. Finite; c = 0 forgets the old
             value, so such a shear cannot be undone.
+
+    Either factor may be a tensor of no dimensions, and learned. All of one state are on one device.
     """
 
     target: int
     source: int
     g: nn.Module | None
-    scale: float = 1.0
-    c: float = 1.0
+    scale: float | Tensor = 1.0
+    c: float | Tensor = 1.0
 
 
 def check(shears: Sequence[Shear], parts: int) -> None:
     """Refuse shears that are no shears of a state with the given number of parts.
 
     Raises:
-        ValueError: for an index outside the state, target equal to source, or a factor that is not finite.
+        ValueError: for an index outside the state, target equal to source, a factor that is not finite, or one that
+            is a tensor with dimensions.
         TypeError: if ``g`` is not a module: the parameters of a bare function cannot be found.
     """
     for k, s in enumerate(shears):
@@ -66,10 +69,31 @@ def check(shears: Sequence[Shear], parts: int) -> None:
                 f"shear {k}: g = {s.g!r} must be a torch.nn.Module or None, so that its parameters are known; "
                 "wrap the function in a module"
             )
-        if not (math.isfinite(s.scale) and math.isfinite(s.c)):
-            raise ValueError(
-                f"shear {k}: scale = {s.scale} and c = {s.c} must be finite numbers; check the step size h"
-            )
+        for name, factor in (("scale", s.scale), ("c", s.c)):
+            if isinstance(factor, Tensor):
+                if factor.dim():
+                    raise ValueError(
+                        f"shear {k}: {name} has shape {tuple(factor.shape)}, but a factor that is a tensor has none: "
+                        "one number for all entries of the part"
+                    )
+            elif not math.isfinite(factor):
+                raise ValueError(f"shear {k}: {name} = {factor} must be a finite number; check the step size h")
+
+
+def numbers(shears: Sequence[Shear]) -> list[Shear]:
+    """The shears with the present values of factors that are tensors, all read at once.
+
+    Raises:
+        ValueError: if one of them is not finite.
+    """
+    tensors = list(dict.fromkeys(t for s in shears for t in (s.scale, s.c) if isinstance(t, Tensor)))
+    if not tensors:
+        return list(shears)
+    found = torch.stack([t.detach() for t in tensors]).tolist()
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"factors of shears must be finite numbers, not {found}; lower the rate at which they learn")
+    known = dict(zip(tensors, found, strict=True))
+    return [s._replace(scale=known.get(s.scale, s.scale), c=known.get(s.c, s.c)) for s in shears]
 
 
 def value(a: Tensor | FixedPoint) -> Tensor:
@@ -134,7 +158,9 @@ def add(shear: Shear, a: Tensor | FixedPoint, v: Tensor) -> Tensor | FixedPoint:
     if isinstance(a, FixedPoint):
         with _named(shear):
             return a.plus(shear.scale, v, shear.c)
-    return torch.add(a if shear.c == 1 else shear.c * a, v, alpha=shear.scale)
+    if isinstance(shear.scale, Tensor):
+        return times(shear.c, a) + shear.scale * v
+    return torch.add(times(shear.c, a), v, alpha=shear.scale)
 
 
 def subtract(shear: Shear, a: Tensor | FixedPoint, v: Tensor) -> Tensor | FixedPoint:
@@ -145,15 +171,15 @@ def subtract(shear: Shear, a: Tensor | FixedPoint, v: Tensor) -> Tensor | FixedP
         NonFiniteIncrementError: in fixed point, if v is not finite.
         RecomputationError: in fixed point with checksums, if v is not what :func:`add` got.
     """
-    if shear.c == 0:
+    if not isinstance(shear.c, Tensor) and shear.c == 0:
         raise NotInvertibleError(
             "c = 0: this shear forgets the part it changes, so it cannot be undone; use c != 0, or memory='stored'"
         )
     if isinstance(a, FixedPoint):
         with _named(shear):
             return a.minus(shear.scale, v, shear.c)
-    a = torch.sub(a, v, alpha=shear.scale)
-    return a if shear.c == 1 else a / shear.c
+    a = a - shear.scale * v if isinstance(shear.scale, Tensor) else torch.sub(a, v, alpha=shear.scale)
+    return a if not isinstance(shear.c, Tensor) and shear.c == 1 else a / shear.c
 
 
 @contextmanager

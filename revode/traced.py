@@ -9,6 +9,7 @@ recomputation are traced from the same calls and lowered by the same compiler, s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -78,6 +79,13 @@ class _Plan:
         self.constants = {k: v for k, v in kwargs.items() if not isinstance(v, Tensor)}
         self.names = [k for k, v in kwargs.items() if isinstance(v, Tensor)]
         self.learned: list[Tensor] = [kwargs[k] for k in self.names]
+        self.factors: list[tuple[int | None, int | None]] = []  # places of scale and c where they are tensors
+        for s in shears:
+            places = []
+            for t in (s.scale, s.c):
+                places.append(len(self.learned) if isinstance(t, Tensor) else None)
+                self.learned += [t] if isinstance(t, Tensor) else []
+            self.factors.append(tuple(places))
         self.buffers: list[Tensor] = []
         self.calls: list[_Call] = []
         self.training: list[bool] = []
@@ -88,6 +96,13 @@ class _Plan:
             self.training += call.training
             self.random, needed = self.random or call.random, needed + call.needed
         self.snapshots = snapshot_positions(shears)
+
+    def shear(self, k: int, learned: Sequence[Tensor]) -> Shear:
+        """Shear k with these tensors as its factors."""
+        s, (scale, c) = self.shears[k], self.factors[k]
+        return Shear(
+            s.target, s.source, s.g, s.scale if scale is None else learned[scale], s.c if c is None else learned[c]
+        )
 
     def value(self, k: int, b: Tensor, kwargs, learned, buffers) -> tuple[Tensor, list[Tensor]]:
         """g of shear k at b, and its buffers afterwards."""
@@ -107,7 +122,8 @@ class _Reversible(torch.autograd.Function):
         learned = inputs[plan.parts : plan.parts + len(plan.learned)]
         buffers = inputs[plan.parts + len(plan.learned) :]
         kept, needed, written = [], [], []
-        for k, (s, call) in enumerate(zip(plan.shears, plan.calls)):
+        for k, call in enumerate(plan.calls):
+            s = plan.shear(k, learned)
             if k in plan.snapshots:
                 kept += parts
             if s.g is None:
@@ -164,7 +180,14 @@ class _Reversible(torch.autograd.Function):
                 total[call.at + i] = g
             return v, d
 
-        grads = unwind(plan.shears, state, cotangents[:n], pull, snapshots)
+        def factors(k: int, w: Tensor, v: Tensor, a: Tensor) -> None:
+            for i, x in zip(plan.factors[k], (v, a)):
+                if i is not None:
+                    total[i] = (w * x).sum().to(learned[i])
+
+        shears = [plan.shear(k, learned) for k in range(len(plan.shears))]
+        learn = {k: partial(factors, k) for k, places in enumerate(plan.factors) if places != (None, None)}
+        grads = unwind(shears, state, cotangents[:n], pull, snapshots, learned=learn)
         return None, *grads, *total, *[None for _ in plan.buffers]
 
 

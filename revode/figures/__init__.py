@@ -46,6 +46,15 @@ from .eigenvalues import (
     shares,
     unit_circle,
 )
+from .few_labels import (
+    FewLabels,
+    few_labels_cost,
+    few_labels_curve,
+    few_labels_protocol,
+    few_labels_results,
+    few_labels_table,
+    few_labels_verdict,
+)
 from .lyapunov import (
     alignment,
     distance_over_depth,
@@ -78,6 +87,14 @@ from .momentum import (
     rings_over_depth,
     seeds_table,
     turned,
+)
+from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .segmentation import (
+    compare_segmentation,
+    composed_scenes,
+    segmentation_iou,
+    segmentation_memory,
+    segmented_scenes,
 )
 from .training import (
     PLANNED,
@@ -167,6 +184,13 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "FewLabels",
+    "few_labels_cost",
+    "few_labels_curve",
+    "few_labels_protocol",
+    "few_labels_results",
+    "few_labels_table",
+    "few_labels_verdict",
     "claims",
     "coupling_window",
     "damping_measured",
@@ -193,4 +217,15 @@ __all__ = [
     "rings_over_depth",
     "seeds_table",
     "turned",
+    "Claims",
+    "verdicts",
+    "claims_of",
+    "agreement",
+    "paper_accuracies",
+    "all_experiments",
+    "composed_scenes",
+    "segmented_scenes",
+    "segmentation_iou",
+    "segmentation_memory",
+    "compare_segmentation",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -60,6 +61,10 @@ class Scheme(ABC):
         if not math.isfinite(value):
             raise StepSizeError(f"h = {value!r} must be a finite number, for example 0.1")
         self._h = value
+
+    def halve(self, layers: Sequence[int]) -> None:
+        """Halve the step, for the same differential equation: step j is then half of what step layers[j] was."""
+        self.h /= 2
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(h={self.h:g})"

@@ -10,8 +10,10 @@ import re
 
 from .. import data
 from ..fields import NORMALIZATIONS
+from ..multiscale import PROLONGATIONS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
-from .config import AMP, RESULT, TrainConfig
+from .config import AMP, REFINE, RESULT, SCHEDULES, TrainConfig
 from .run import fit
 
 
@@ -26,7 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The settings of :class:`TrainConfig` as options of ``revode train``."""
     about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
     choices = {"data": data.SPLITS, "memory": MEMORY, "arithmetic": ARITHMETIC}
-    choices |= {"normalization": NORMALIZATIONS, "amp": AMP}
+    choices |= {"normalization": NORMALIZATIONS, "amp": AMP, "refine": REFINE, "schedule": SCHEDULES}
+    choices |= {"prolongation": PROLONGATIONS, "learn_c": LEARN}
     kinds = {"int": int, "float": float, "str": str}
     parser.add_argument("model", help="name of the network; `revode models` lists them")
     for f in dataclasses.fields(TrainConfig)[1:]:
@@ -35,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if kind == "bool":
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=f.default, help=text)
         elif kind.startswith("tuple"):
-            parser.add_argument(option, type=int, nargs="*", metavar="STEP", default=f.default, help=text)
+            parser.add_argument(option, type=int, nargs="*", metavar="N", default=f.default, help=text)
         else:
             allowed = choices.get(f.name)
             metavar = None if allowed else {"int": "N", "float": "X", "str": f.name.upper()}[kind]
