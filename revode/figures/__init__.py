@@ -85,6 +85,16 @@ from .multiscale import (
     transfer_ways,
     warm_start,
     warm_start_table,
+from .momentum import (
+    crossing_paths,
+    learned_solvers,
+    linear_gain,
+    linear_table,
+    orders,
+    over_momentum,
+    rings_over_depth,
+    seeds_table,
+    turned,
 )
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
@@ -207,6 +217,15 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "crossing_paths",
+    "learned_solvers",
+    "linear_gain",
+    "linear_table",
+    "orders",
+    "over_momentum",
+    "rings_over_depth",
+    "seeds_table",
+    "turned",
     "Claims",
     "verdicts",
     "claims_of",

@@ -3,7 +3,8 @@
 from .bent_kernel import BentKernel
 from .drift import DriftExplorer
 from .revnet import RevNetPad
+from .rings import RingsExplorer
 from .step_size import StepSizeExplorer
 from .two_images import TwoImages
 
-__all__ = ["BentKernel", "DriftExplorer", "RevNetPad", "StepSizeExplorer", "TwoImages"]
+__all__ = ["BentKernel", "DriftExplorer", "RevNetPad", "RingsExplorer", "StepSizeExplorer", "TwoImages"]
