@@ -68,6 +68,16 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .multilevel import (
+    cosine_cycles,
+    doubled_blocks,
+    error_over_cost,
+    plane_features,
+    planned_or_done,
+    residual_norms,
+    swiss_roll_runs,
+    time_saved,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -173,4 +183,12 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "cosine_cycles",
+    "doubled_blocks",
+    "error_over_cost",
+    "plane_features",
+    "planned_or_done",
+    "residual_norms",
+    "swiss_roll_runs",
+    "time_saved",
 ]
