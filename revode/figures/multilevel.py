@@ -52,8 +52,8 @@ def doubled_blocks(first: int = 3, levels: int = 3, interpolation: str = "copy")
     return show(
         figure,
         f"Blocks of one unit at {levels} levels, each named by the block it stems from: {'; '.join(said)}.",
-        "Each row is one level. A box is a block with the time it covers, and the number of the block of the first level "
-        "whose weights it began with. Shaded blocks are new at that level.",
+        "Each row is one level. A box is a block with the time it covers, and the number of the first level's block "
+        "that its weights are from. Shaded blocks are new at that level.",
     )
 
 
@@ -197,12 +197,12 @@ def residual_norms(record: Mapping) -> Drawing:
         values = [r["relative"] for r in row["rows"]]
         at = (np.arange(len(values)) + 0.5) / len(values)
         style = "hamiltonian" if trained else "euler"
-        name = row["network"] or f"{row['blocks'] // 3 + 1} a unit, untrained"
+        name = row["network"] or f"{row['blocks']} blocks, untrained"
         line(left, at, values, style, marker="." if trained else "", linewidth=1.6 if trained else 0.9, label="_")
         right.plot(row["blocks"], row["mean"], "o" if trained else "s", color=COLORS[style], markersize=5)
         said.append(f"{name}: {row['mean']:.3g}")
     left.set(xlabel="place in the network", ylabel="added, relative to the state", yscale="log")
-    right.set(xlabel="blocks that keep the shape", ylabel="mean norm of what is added", xscale="log", yscale="log")
+    right.set(xlabel="blocks", ylabel="mean norm of what is added", xscale="log", yscale="log")
     return show(
         figure,
         f"Size of what a block adds. Means: {'; '.join(said)}.",

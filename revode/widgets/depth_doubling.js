@@ -65,7 +65,7 @@ function render({ model, el: host }) {
     const axes = decades(ui, gaps, "gaps", {
       heading: "distance to twice the depth", height: (w) => Math.max(w, 240) + 22, fallback: 330, left: 40, right: 58,
       floor: Math.floor(Math.min(...all)), ceil: Math.max(0, Math.ceil(Math.max(...all))),
-      x: { from: levels[0], to: last - 1, ticks: levels.slice(0, -1).map((l) => [l, String(2 ** l)]), title: "layers" },
+      x: { from: levels[0] - 0.2, to: last - 0.8, ticks: levels.slice(0, -1).map((l) => [l, String(2 ** l)]), title: "layers" },
     });
     const names = [];
     for (const { name, title } of kinds) {
@@ -95,7 +95,7 @@ function render({ model, el: host }) {
     } else {
       text += `The last doubling moved the features by ${words(100 * found.gaps[k - 1])} % of their size. `;
     }
-    return `${text}The straight thin line falls as h does.`;
+    return `${text}The dashed line falls as h does.`;
   }
 
   function draw() {
