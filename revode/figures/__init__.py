@@ -77,14 +77,6 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
-from .multiscale import (
-    image_at_two_scales,
-    kernels_at_two_scales,
-    stencil_coefficients,
-    transfer_accuracy,
-    transfer_ways,
-    warm_start,
-    warm_start_table,
 from .momentum import (
     crossing_paths,
     learned_solvers,
@@ -95,6 +87,25 @@ from .momentum import (
     rings_over_depth,
     seeds_table,
     turned,
+)
+from .multilevel import (
+    cosine_cycles,
+    doubled_blocks,
+    error_over_cost,
+    plane_features,
+    planned_or_done,
+    residual_norms,
+    swiss_roll_runs,
+    time_saved,
+)
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
 )
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
@@ -246,4 +257,12 @@ __all__ = [
     "warm_start_table",
     "kernel_change",
     "smoothness_effect",
+    "cosine_cycles",
+    "doubled_blocks",
+    "error_over_cost",
+    "plane_features",
+    "planned_or_done",
+    "residual_norms",
+    "swiss_roll_runs",
+    "time_saved",
 ]
