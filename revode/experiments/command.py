@@ -11,7 +11,7 @@ from pathlib import Path
 from .. import results
 from .checks import Records, finished
 from .claims import counts, judgements
-from .registry import experiments, hours, status, total
+from .registry import experiments, hours, of_claim, status, total
 
 
 def collected(folder: Path | None) -> Records:
@@ -94,8 +94,9 @@ def _claims_json(records: Records) -> list[dict]:
     out = []
     for j in judgements(records):
         claim = {k: getattr(j.claim, k) for k in
-                 ("number", "topic", "setup", "quantity", "expected", "status", "source", "evidence")}  # fmt: skip
+                 ("number", "topic", "setup", "quantity", "expected", "status", "source")}  # fmt: skip
         numbers = [[v if math.isfinite(v) else None for v in c.values] for c in j.checks]  # JSON has no others
         checks = [asdict(c) | {"values": v, "measured": c.measured} for c, v in zip(j.checks, numbers, strict=True)]
+        claim["experiments"] = [e.name for e in of_claim(j.claim.number)]
         out.append(claim | {"verdict": j.verdict, "files": j.files, "checks": checks})
     return out

@@ -77,6 +77,45 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .momentum import (
+    crossing_paths,
+    learned_solvers,
+    linear_gain,
+    linear_table,
+    orders,
+    over_momentum,
+    rings_over_depth,
+    seeds_table,
+    turned,
+)
+from .multilevel import (
+    cosine_cycles,
+    doubled_blocks,
+    error_over_cost,
+    plane_features,
+    planned_or_done,
+    residual_norms,
+    swiss_roll_runs,
+    time_saved,
+)
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
+from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .segmentation import (
+    compare_segmentation,
+    composed_scenes,
+    segmentation_iou,
+    segmentation_memory,
+    segmented_scenes,
+)
+from .smoothness import kernel_change, smoothness_effect
 from .papers import (
     STL10_OTHERS,
     network_sources,
@@ -85,7 +124,6 @@ from .papers import (
     reduced_runs,
     stl10_others,
 )
-from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .thousand import (
     gradient_over_depth,
     thousand_drift,
@@ -220,10 +258,41 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "crossing_paths",
+    "learned_solvers",
+    "linear_gain",
+    "linear_table",
+    "orders",
+    "over_momentum",
+    "rings_over_depth",
+    "seeds_table",
+    "turned",
     "Claims",
     "verdicts",
     "claims_of",
     "agreement",
     "paper_accuracies",
     "all_experiments",
+    "composed_scenes",
+    "segmented_scenes",
+    "segmentation_iou",
+    "segmentation_memory",
+    "compare_segmentation",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
+    "cosine_cycles",
+    "doubled_blocks",
+    "error_over_cost",
+    "plane_features",
+    "planned_or_done",
+    "residual_norms",
+    "swiss_roll_runs",
+    "time_saved",
 ]

@@ -38,12 +38,21 @@ def in_protocol(record: dict) -> bool:
 
 
 def _of_chapter(record: dict) -> bool:
-    """Whether a training result is of a planned network on the plan's data set, whatever its protocol."""
-    return record["settings"]["model"] in PLANNED and record["settings"]["data"] == PROTOCOL["data"]
+    """Whether a training result is of a planned network on the plan's data set, with any number of images and steps."""
+    settings = record["settings"]
+    return settings["model"] in PLANNED and settings["data"] == PROTOCOL["data"] and _usual(settings)
 
 
 def _shortened(record: dict) -> bool:
-    return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
+    settings = record["settings"]
+    return record["kind"] == "training" and PROTOCOL.items() <= settings.items() and _usual(settings)
+
+
+def _usual(settings: dict) -> bool:
+    """Whether a run changes nothing else: other experiments do, though they share the protocol."""
+    recipe = MODELS[settings["model"]].recipe
+    usual = {"smoothness": recipe.smoothness, "image_size": None, "init": None, "refine": "off"}
+    return all(settings.get(name, value) == value for name, value in usual.items())
 
 
 def _arithmetic(record: dict) -> str:
@@ -267,7 +276,17 @@ def accuracy_summary() -> Table:
 def compare_networks(first: str = "hamiltonian-74", second: str = "resnet-32") -> str:
     """A sentence: the difference of two networks' mean test accuracies, with its standard error over seeds."""
     a, b = ([100 * r["final"]["test_accuracy"] for r in _finished()[model]] for model in (first, second))
-    names = f"{_title(first)} against {_title(second)}"
+    return judged(f"{_title(first)} against {_title(second)}", a, b)
+
+
+def judged(names: str, a: list[float], b: list[float]) -> str:
+    """A sentence: the difference of the means of two lists of percentages, one for each seed, and its standard error.
+
+    Args:
+        names: What is compared.
+        a: Of the first one.
+        b: Of the second one.
+    """
     if min(len(a), len(b)) < 2:
         return f"{names}:\n{len(a)} and {len(b)} finished runs; a difference can be judged from two seeds each on."
     difference = np.mean(a) - np.mean(b)
