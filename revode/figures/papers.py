@@ -19,7 +19,7 @@ STL10_OTHERS = (
     ("SWWAE", 74.33, Source("V", f"Zhao et al. 2015; {_RODRIGO}")),
     ("convolutional clustering", 74.10, Source("V", f"Dundar et al. 2015; {_RODRIGO}")),
     ("target coding", 73.15, Source("V", f"Yang et al. 2015; {_RODRIGO}")),
-    ("Hamiltonian, from which on weights are saved", 79.7, Source("code", "re-implementation of Bohn et al. 2021")),
+    ("Hamiltonian: from where weights are saved", 79.7, Source("code", "re-implementation of Bohn et al. 2021")),
 )
 
 
