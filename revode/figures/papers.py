@@ -119,7 +119,7 @@ def reduced_runs(data: str, records: Records | None = None) -> Table:
         final = r["final"]
         rows.append(
             (run.settings["model"], run.seed, f"{100 * final['test_accuracy']:.2f} % of {final['test_images']:,}",
-             f"{100 * final['train_accuracy']:.2f} %", registry.hours(r["wall_seconds"] / 60),
+             f"{100 * r['curve'][-1]['train_accuracy']:.2f} %", registry.hours(r["wall_seconds"] / 60),
              (r["evidence"]["commit"] or "–")[:9])
         )  # fmt: skip
     settings = runs[0].settings
