@@ -77,7 +77,7 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
-from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .results import Folded, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
     composed_scenes,
@@ -197,7 +197,7 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
-    "Claims",
+    "Folded",
     "verdicts",
     "claims_of",
     "agreement",
