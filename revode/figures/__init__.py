@@ -107,7 +107,7 @@ from .multiscale import (
     warm_start,
     warm_start_table,
 )
-from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .results import Folded, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
     composed_scenes,
@@ -228,6 +228,7 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "Folded",
     "crossing_paths",
     "learned_solvers",
     "linear_gain",
@@ -237,7 +238,6 @@ __all__ = [
     "rings_over_depth",
     "seeds_table",
     "turned",
-    "Claims",
     "verdicts",
     "claims_of",
     "agreement",
