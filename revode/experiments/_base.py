@@ -29,8 +29,8 @@ class Run:
         name: Of the result file, without ".json".
         make: "train" (:func:`revode.train.fit`), or "module:function" with a module of :mod:`revode.experiments`. The
             function takes ``seed`` and the settings as keyword arguments, and returns :class:`Measured`. It takes less
-            than an hour on one core, so that a run that was cut off may begin again. Or a command line, "revode ...",
-            with "{folder}" and "{file}" for where its result goes.
+            than an hour on one core, so that a run that was cut off may begin again. Or a command line,
+            "revode ..." or "python ...", with "{folder}" and "{file}" for where its result goes.
         settings: Keyword arguments of the function, or of :class:`revode.train.TrainConfig`.
         seed: Of everything random.
         cpu_minutes: On one core of a present server, measured or estimated; None where it is of no use there.

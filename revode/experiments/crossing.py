@@ -7,14 +7,16 @@ the same start, the same inputs and the same number of steps of Adam (the releas
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..models import Source
+from ..stage import Stage
+from . import toys
 from ._base import Experiment, Measured, Run
-from .toys import DEPTH, MOMENTA, block, fit, packed, seeded, states, tied
+from .toys import DEPTH, MOMENTA, Trained, block, fit, packed, seeded, states, tied
 
 BATCH = 200
 KEPT = (0, 20, 50, 100, 200, 400, 800, 1500)  # steps after which the weights are kept
@@ -39,8 +41,21 @@ def error(network: nn.Module) -> float:
 
 def least_slope(field: nn.Module, x: Tensor) -> float:
     """The least slope 1 + f'(x) of a residual step over these states; below 0 the step turns the line around."""
-    x = x.reshape(-1, 1).clone().requires_grad_()
+    x = x.detach().reshape(-1, 1).clone().requires_grad_()
     return (1 + torch.autograd.grad(field(x).sum(), x)[0]).min().item()
+
+
+def trained(c: float, seed: int, steps: int, rate: float, keep: Collection[int] = ()) -> tuple[nn.Sequential, Trained]:
+    """The block after training with momentum c, and what :func:`fit` saw."""
+    with seeded(seed):
+        field = block(1)
+        network = tied(field, c)
+
+        def loss() -> Tensor:
+            x = 2 * torch.rand(BATCH, 1) - 1
+            return (network(x) - target(x)).square().mean()
+
+        return field, fit(field, loss, steps=steps, rate=rate, keep=keep)
 
 
 def measure_crossing(
@@ -53,16 +68,8 @@ def measure_crossing(
     """
     rows, curve, kept = [], [], {}
     for c in momenta:
-        with seeded(seed):
-            field = block(1)
-            network = tied(field, c)
-            found = fit(
-                field,
-                lambda: (network(x := 2 * torch.rand(BATCH, 1) - 1) - target(x)).square().mean(),
-                steps=steps,
-                rate=rate,
-                keep=KEPT if weights else (),
-            )
+        field, found = trained(c, seed, steps, rate, KEPT if weights else ())
+        network = tied(field, c)
         slope = None if c else least_slope(field, states(network, grid()))
         rows.append({"c": c, "mse": error(network), "least_slope": slope})
         curve += [{"c": c} | point for point in found.curve]
@@ -82,20 +89,28 @@ def measure_turning(
     One block is fitted to its step, then the whole network is trained. What it has learnt in the end shows that the
     no-crossing argument holds for the differential equation, not for a network of large steps.
     """
-    rows = []
-    for depth in depths:
-        with seeded(seed):
-            field, p = block(1), 3 ** (1 / depth)
-            x = grid()
-            step = -x.sign() * x.abs() ** p - x
-            fit(field, lambda: (field(x) - step).square().mean(), steps=steps, rate=0.02)
-            network = tied(field, 0, depth)
-            before = error(network)
-            fit(field, lambda: (network(x) - target(x)).square().mean(), steps=steps, rate=rate)
-        slope = least_slope(field, states(network, x))
-        rows.append({"depth": depth, "start": before, "mse": error(network), "least_slope": slope, "p": p})
-        rows[-1]["weights"] = packed(field)
-    return Measured({"depths": rows})
+    return Measured({"depths": [_turning(depth, seed, steps, rate) for depth in depths]})
+
+
+def _turning(depth: int, seed: int, steps: int, rate: float) -> dict:
+    """One depth of :func:`measure_turning`."""
+    with seeded(seed):
+        field, p, x = block(1), 3 ** (1 / depth), grid()
+        step = -x.sign() * x.abs() ** p - x
+        fit(field, lambda: (field(x) - step).square().mean(), steps=steps, rate=0.02)
+        network = tied(field, 0, depth)
+        before = error(network)
+        fit(field, lambda: (network(x) - target(x)).square().mean(), steps=steps, rate=rate)
+    slope = least_slope(field, states(network, x))
+    found = {"depth": depth, "start": before, "mse": error(network), "least_slope": slope, "p": p}
+    return found | {"weights": packed(field)}
+
+
+def kept(record: Mapping, c: float, step: int | None = None) -> Stage:
+    """The network of the record at this c, after so many steps of training; None: at the end."""
+    field = block(1)
+    toys.kept(field, record, c, step)
+    return tied(field, c)
 
 
 EXPERIMENTS = (
@@ -104,10 +119,10 @@ EXPERIMENTS = (
         "x to -x^3: does a residual network learn a map that reverses the order of points?",
         (21,),
         Source("V", "Sander et al. 2021, figure 1; settings from the authors' code examples/plot_dynamics_1D.py"),
-        tuple(
-            Run(f"crossing{'' if s == 0 else f'-seed{s}'}", "crossing:measure_crossing", {"weights": s == 0}, s, 1.5)
-            for s in range(5)
-        )
-        + (Run("crossing-turning", "crossing:measure_turning", {}, 0, 0.5),),
+        (
+            Run("crossing", "crossing:measure_crossing", {"weights": True}, 0, 1),
+            *(Run(f"crossing-seed{s}", "crossing:measure_crossing", {}, s, 1) for s in (1, 2)),
+            Run("crossing-turning", "crossing:measure_turning", {}, 0, 0.5),
+        ),
     ),
 )

@@ -8,7 +8,8 @@ authors' code does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from ..models import Source
 from ..stage import Stage
+from . import toys
 from ._base import Experiment, Measured, Run
 from .toys import MOMENTA, block, fit, seeded, tied
 
@@ -58,6 +60,10 @@ def accuracy(network: nn.Module, x: Tensor, labels: Tensor) -> float:
         return (network(x).argmax(1) == labels).double().mean().item()
 
 
+def _loss(network: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+    return cross_entropy(network(x), labels)
+
+
 def measure_rings(
     *,
     seed: int,
@@ -74,22 +80,20 @@ def measure_rings(
     for c in momenta:
         with seeded(seed):
             network = Rings(c)
-        found = fit(
-            network,
-            lambda: cross_entropy(network(x), labels),
-            steps=steps,
-            rate=rate,
-            keep=KEPT if weights else (),
-        )
-        loss = found.curve[-1]["loss"]
+        found = fit(network, partial(_loss, network, x, labels), steps=steps, rate=rate, keep=KEPT if weights else ())
         rows.append({"c": c, "accuracy": accuracy(network, *fresh), "training": accuracy(network, x, labels)})
-        rows[-1]["loss"] = loss
+        rows[-1]["loss"] = found.curve[-1]["loss"]
         curve += [{"c": c} | point for point in found.curve]
         kept[str(c)] = found.weights
     final = {"momenta": rows}
     if weights:
         final |= {"kept": [k for k in KEPT if k <= steps], "weights": kept}
     return Measured(final, curve)
+
+
+def kept(record: Mapping, c: float, step: int | None = None) -> Rings:
+    """The network of the record at this c, after so many steps of training; None: at the end."""
+    return toys.kept(Rings(c), record, c, step)
 
 
 LONG = {"momenta": (0.0,), "steps": 5000}
@@ -100,10 +104,11 @@ EXPERIMENTS = (
         "Four nested rings: can a network that moves points of the plane take them apart?",
         (22,),
         Source("V", "Sander et al. 2021, figure 5; settings from examples_paper/run_separation_nested_rings.py"),
-        tuple(
-            Run(f"rings{'' if s == 0 else f'-seed{s}'}", "rings:measure_rings", {"weights": s == 0}, s, 3)
-            for s in range(3)
-        )
-        + tuple(Run(f"rings-long{'' if s == 0 else f'-seed{s}'}", "rings:measure_rings", LONG, s, 2) for s in range(3)),
+        (
+            Run("rings", "rings:measure_rings", {"weights": True}, 0, 1),
+            *(Run(f"rings-seed{s}", "rings:measure_rings", {}, s, 1) for s in (1, 2)),
+            Run("rings-long", "rings:measure_rings", LONG, 0, 0.5),
+            *(Run(f"rings-long-seed{s}", "rings:measure_rings", LONG, s, 0.5) for s in (1, 2)),
+        ),
     ),
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import torch
@@ -34,15 +36,8 @@ def make(run: Run, folder: Path, *, device: str = "auto", limit_seconds: float |
             **run.settings, seed=run.seed, device=device, out=str(folder / run.name), limit_seconds=limit_seconds
         )
         found = train.fit(config, resume=True) | {"name": run.name}
-    elif run.make.startswith("revode "):
-        folder.mkdir(parents=True, exist_ok=True)
-        words = [w.format(folder=folder, file=file) for w in shlex.split(run.make)]
-        if (status := cli.main(words[1:])) not in (
-            0,
-            1,
-        ) or not file.exists():  # 1: it was measured, and is not as hoped
-            raise RevodeError(f"`{shlex.join(words)}` ended with status {status} and left no {file}")
-        return results.read(file)
+    elif " " in run.make:
+        return _command(run, folder, file)
     else:
         module, _, function = run.make.partition(":")
         call = getattr(importlib.import_module(f".{module}", __package__), function)
@@ -54,3 +49,15 @@ def make(run: Run, folder: Path, *, device: str = "auto", limit_seconds: float |
         )
     results.write(file, found)
     return found
+
+
+def _command(run: Run, folder: Path, file: Path) -> dict:
+    """The result of a run that is a command line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    words = [w.format(folder=folder, file=file) for w in shlex.split(run.make)]
+    own = words[0] == "revode"
+    status = cli.main(words[1:]) if own else subprocess.run([sys.executable, *words[1:]]).returncode
+    if not file.exists():
+        where = "" if own else "; it runs in the top folder of a checkout of revode only"
+        raise RevodeError(f"`{shlex.join(words)}` ended with status {status} and left no {file}{where}")
+    return results.read(file)

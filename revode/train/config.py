@@ -17,6 +17,7 @@ from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
 from ..multilevel import INTERPOLATIONS
 from ..multiscale import PROLONGATIONS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -77,6 +78,9 @@ class TrainConfig:
         arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
         normalization: "batch" as in the released code, "none" for the pure equations.
         h: Step size of the network; None is the network's own.
+        c: Factor of the momentum rule, of a "momentum" network; None is the network's own.
+        start: How its stages begin, "rest" (velocity 0) or "field" (that of the first block); None is "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
         units: Number of blocks of each unit at the start; None is as the network is named.
         refine: At each milestone double the blocks and halve the step, the new ones by "copy" or "linear"
             interpolation (:func:`revode.multilevel.refine`); "off" does not.
@@ -125,6 +129,9 @@ class TrainConfig:
     arithmetic: str = "float"
     normalization: str = "batch"
     h: float | None = None
+    c: float | None = None
+    start: str | None = None
+    learn_c: str = "no"
     units: tuple[int, ...] | None = None
     refine: str = "off"
     carry: bool = True
@@ -148,6 +155,7 @@ class TrainConfig:
         choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
+        choose("learn_c", self.learn_c, LEARN)
         choose("refine", self.refine, REFINE)
         if self.schedule is not None:
             choose("schedule", self.schedule, SCHEDULES)
@@ -167,7 +175,7 @@ class TrainConfig:
             self._set(name, whole(name, getattr(self, name), 0))
         for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
                             ("lr_min", False), ("weight_decay", False), ("smoothness", False), ("momentum", False),
-                            ("limit_seconds", False), ("h", None)):  # fmt: skip
+                            ("limit_seconds", False), ("c", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
         if self.prolongation is not None:

@@ -121,8 +121,16 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         store_last=c["store_last"],
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
-        units=state.get("units"),
+        units=c.get("units"),
+        c=c.get("c"),
+        start=c.get("start"),
+        learn_c=c.get("learn_c", "no"),
     )
+    while network.units < tuple(state.get("units", network.units)):
+        network = refine(network)  # its weights come next
+    network.h = state.get("h", network.h)
+    if state.get("c") is not None:
+        network.c = state["c"]
     network.load_state_dict(weights)
     network.meta = images
     return network.eval()
@@ -218,6 +226,9 @@ class Run:
                 store_last=c.store_last,
                 arithmetic=c.arithmetic,
                 seed=c.seed,
+                c=c.c,
+                start=c.start,
+                learn_c=c.learn_c,
                 units=c.units,
             )
         size = train.images.shape[-1]
@@ -333,8 +344,8 @@ class Run:
             group["lr"] = rate
         x, y = self.batch(self.step)
         try:
+            self.optimizer.zero_grad(set_to_none=True)  # first: a CUDA graph writes where the last gradients lie
             total, entropy, logits = self.loss(self.model, x, y)
-            self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
         except (FixedPointRangeError, NonFiniteIncrementError, RecomputationError) as error:  # of exact arithmetic
             raise self.lost(f"step {self.step + 1} (learning rate {rate:g}): {error}") from error
@@ -445,6 +456,7 @@ class Run:
                 "images": self.images,
                 "network": self.network.state_dict(),
                 "h": self.network.h,
+                "c": self.network.c,
                 "units": self.network.units,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -552,7 +564,9 @@ class Run:
             "kind": "training",
             "status": status,
             "seed": c.seed,
-            "settings": settings | {"h": self.network.h, "processes": self.world},
+            "settings": settings
+            | {"processes": self.world}
+            | {k: v for k, v in self.network.settings.items() if k in ("h", "c", "start", "learn_c")},
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "wall_seconds": round(self.seconds, 1),
             "peak_memory_bytes": self.peak_memory,
