@@ -21,8 +21,9 @@ def doubling(visit):
 
 
 @pytest.mark.parametrize(
-    ("network", "interpolation", "level"), [("hamiltonian", "copy", 5), ("antisymmetric", "linear", 10), ("resnet", "copy", 8)]
-)  # fmt: skip
+    ("network", "interpolation", "level"),
+    [("hamiltonian", "copy", 5), ("antisymmetric", "linear", 10), ("resnet", "copy", 8)],
+)
 def test_page_draws_the_numbers_of_the_package(doubling, network, interpolation, level):
     choose(doubling, network)
     choose(doubling, interpolation)
