@@ -79,16 +79,21 @@ class Problem:
         return found
 
     def seconds(self, call) -> float:
-        """Process CPU time on the CPU (other processes do not count), wall-clock time on a GPU."""
-        if self.device.type == "cpu":
-            begin = time.process_time()
-            call()
-            return time.process_time() - begin
-        torch.cuda.synchronize(self.device)
-        begin = time.perf_counter()
+        """As :func:`seconds`, on the device of the problem."""
+        return seconds(call, self.device)
+
+
+def seconds(call, device: torch.device) -> float:
+    """Process CPU time of a call on the CPU (other processes do not count), wall-clock time on a GPU."""
+    if device.type == "cpu":
+        begin = time.process_time()
         call()
-        torch.cuda.synchronize(self.device)
-        return time.perf_counter() - begin
+        return time.process_time() - begin
+    torch.cuda.synchronize(device)
+    begin = time.perf_counter()
+    call()
+    torch.cuda.synchronize(device)
+    return time.perf_counter() - begin
 
 
 def quietly(call):

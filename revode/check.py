@@ -36,6 +36,7 @@ FIELDS: dict[str, type[Field]] = {
     "midpoint": AntisymmetricField,
     "leapfrog": SymmetricField,
     "revnet": BranchField,
+    "momentum": BranchField,
 }
 H = 0.1
 #: Blocks; the gradient is compared at the second.

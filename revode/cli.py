@@ -20,6 +20,11 @@ COMMANDS = {
     "train": ("train", "train a network by the papers' schedule, resumable"),
     "spectra": ("analysis.clouds", "measure the eigenvalues of a named network's layers before and after training"),
     "lyapunov": ("analysis.lyapunov", "measure Lyapunov exponents of a trained network"),
+    "experiments": (
+        "experiments.command",
+        "list the papers' experiments with status and cost, or the claims with verdicts",
+    ),
+    "reproduce": ("experiments.reproduce", "make the results of an experiment, or go on with them"),
     "results": ("results", "list the bundled results, or result files"),
     "export": ("weights", "put result and float16 weights of a finished run into the package's data folder"),
 }

@@ -27,6 +27,7 @@ ENDS = {
     "revnet": (("Y_j", "Y_{j+1}"), ("Z_j", "Z_{j+1}")),
     "midpoint": (("Y_{j−1}", "Y_{j+1}"), ("Y_j", "Y_{j+2}")),
     "leapfrog": (("Y_j", "Y_{j+1}"), ("V_j", "V_{j+1}")),
+    "momentum": (("x_j", "x_{j+1}"), ("v_j", "v_{j+1}")),
     "euler": (("Y_j", "Y_{j+1}"),),
 }
 #: What stands in the boxes, in the order of the residual functions.
@@ -35,6 +36,7 @@ BOXES = {
     "revnet": ("F(Z)", "G(Y)"),
     "midpoint": ("F(Y_j)", "F(Y_{j+1})"),
     "leapfrog": ("K^⊤σ(K Y + b)",),
+    "momentum": ("f(x_j)",),
     "euler": ("F(Y_j)",),
 }
 TITLES = {
@@ -42,6 +44,7 @@ TITLES = {
     "revnet": "RevNet block",
     "midpoint": "Two midpoint blocks",
     "leapfrog": "Leapfrog block",
+    "momentum": "Momentum block",
     "euler": "Plain residual block",
 }
 #: What is said under a block and its inverse.
@@ -50,6 +53,7 @@ CAPTIONS = {
     "revnet": "RevNet: two shears. F and G are free; in its paper h = 1.",
     "midpoint": "Two blocks of midpoint. One line is the place of even times, the other that of odd times.",
     "leapfrog": "The leapfrog block: the second shear has no function, only a factor h.",
+    "momentum": "The momentum block: the velocity is multiplied by c, and divided by c on the way back.",
     "euler": "To subtract what was added, one would have to know the result: no shear.",
 }
 
@@ -127,7 +131,7 @@ def _draw(shears, ends, boxes, title: str, colour: str, inverse: bool) -> Drawin
         else:
             path, x_dot = f"M{x} {start}V{middle + 21 * away}M{x} {middle - 21 * away}V{end + 21 * away}", x
         nodes[s.target].append(x_node)
-        scale = f"{abs(s.scale):g}".removeprefix("1") + ("h" if title != "Shear" else "")
+        scale = _factor(s, title)
         parts = [
             f'<path d="{path}" fill="none" stroke="{ink}" stroke-width="1.8"{loop}/>',
             _head(x_node, end + 12 * away, 0, -away, ink),
@@ -137,6 +141,13 @@ def _draw(shears, ends, boxes, title: str, colour: str, inverse: bool) -> Drawin
             'stroke-width="2" fill="none"/>',
             _maths(scale, x_node + 9, end + 30 * away + 5, 15, "start"),
         ]
+        if s.c != 1:
+            nodes[s.target].insert(-1, x_node - 38)
+            parts += [
+                f'<circle cx="{x_node - 38}" cy="{end}" r="10" fill="{ink}" fill-opacity="0.12" stroke="{ink}" '
+                'stroke-width="1.5"/>',
+                _maths("1/c" if inverse else "c", x_node - 38, end + 4, 11 if inverse else 14.5),
+            ]
         if value is not None:
             parts += [
                 f'<rect x="{x - 58}" y="{middle - 20}" width="116" height="40" rx="9" fill="{ink}" '
@@ -144,6 +155,7 @@ def _draw(shears, ends, boxes, title: str, colour: str, inverse: bool) -> Drawin
                 _maths(value, x, middle + 5, 14.5),
             ]
         data = f'data-target="{s.target}" data-source="{s.source}" data-scale="{-s.scale if inverse else s.scale:g}"'
+        data += f' data-c="{1 / s.c if inverse else s.c:.17g}"' if s.c != 1 else ""
         body.append(f"<g {data}>{''.join(parts)}</g>")
     for y, stops, (left, right) in zip(rails, nodes, ends):
         for a, b in zip([_LEFT, *(x + 10 for x in stops)], [*(x - 10 for x in stops), _RIGHT]):
@@ -162,6 +174,13 @@ def _draw(shears, ends, boxes, title: str, colour: str, inverse: bool) -> Drawin
     return _svg(_WIDTH, 190, heading.strip("← →"), alt, body)
 
 
+def _factor(s: Shear, title: str) -> str:
+    """What stands for the factor of an increment; nothing for 1."""
+    if s.c != 1:
+        return "(1 − c)"
+    return f"{abs(s.scale):g}".removeprefix("1") + ("h" if title != "Shear" else "")
+
+
 def _words(shears, ends, boxes, title: str, inverse: bool) -> str:
     """A diagram in words, from its shears."""
     names = [_plain(left).split("_")[0] for left, _ in ends]
@@ -172,16 +191,21 @@ def _words(shears, ends, boxes, title: str, inverse: bool) -> str:
     said, values = [], iter(boxes)
     for s in shears:
         value = _plain(next(values)) if s.g is not None else names[s.source]
-        scale = f"{abs(s.scale):g}".removeprefix("1") + ("h" if title != "Shear" else "")
+        scale = _factor(s, title)
         times = f"{scale} times " if scale else ""
-        said.append((f"{times}{value}", s.scale < 0, names[s.target]))
+        said.append((f"{times}{value}", s.scale < 0, names[s.target], s.c != 1))
     if inverse and len(names) == 1:
         return (
             f"The same line read from right to left: to subtract {said[0][0]} one needs the value at the left end, "
             "which is not known yet. The drawing closes to a loop."
         )
     verb = {False: ("is added to", "is subtracted from")}.get(inverse, ("is subtracted from", "is added to"))
-    steps = [f"{value} {verb[minus]} {target}" for value, minus, target in (said[::-1] if inverse else said)]
+    steps = []
+    for value, minus, target, multiplied in said[::-1] if inverse else said:
+        steps.append(f"{value} {verb[minus]} {target}")
+        if multiplied:
+            by = f"{target} is {'divided' if inverse else 'multiplied'} by c"
+            steps.insert(len(steps) if inverse else len(steps) - 1, by)
     order = "from right to left" if inverse else "from left to right"
     return f"{lines}, {where}, read {order}: " + "; then ".join(steps) + "."
 

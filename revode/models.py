@@ -18,6 +18,7 @@ from torch import nn
 
 from .fields import NORMALIZATIONS, choose
 from .networks import Network
+from .schemes import Momentum
 
 STATUS = ("V", "code", "calc", "unverified")
 
@@ -91,6 +92,7 @@ class ModelSpec:
         recipe: The authors' training.
         parameters: Number of parameters that the paper prints, in millions as printed, by number of classes.
         accuracy: Test accuracy in percent that the paper prints, by data set.
+        c: Factor of the momentum rule; None of another scheme.
         sources: Source of each of these numbers.
     """
 
@@ -103,6 +105,7 @@ class ModelSpec:
     recipe: Recipe
     parameters: Mapping[int, str] = field(default_factory=dict, hash=False)
     accuracy: Mapping[str, float] = field(default_factory=dict, hash=False)
+    c: float | None = None
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, hash=False)
 
     @property
@@ -202,6 +205,7 @@ def _cifar(
     accuracy: tuple[float, ...],
     recipe: Recipe,
     sources: Mapping[str, Source] | None = None,
+    c: float | None = None,
 ) -> ModelSpec:
     """Three units of n blocks on 32x32 images."""
     code = Source("code", _CIFAR_CODE)
@@ -215,6 +219,7 @@ def _cifar(
         recipe=recipe,
         parameters=parameters,
         accuracy=dict(zip(("cifar10", "cifar100"), accuracy, strict=False)),
+        c=c,
         sources={
             "units": code,
             "widths": code,
@@ -237,6 +242,15 @@ _TWO_STEP = {
     "widths": _TABLE_WIDTHS,
     "h": Source("code", f"{_CIFAR_CODE}, of Hamiltonian"),
     "recipe": Source("unverified", f"that of Hamiltonian-74 and -218 in the {_CIFAR_CODE}"),
+}
+_MOMENTUM = {
+    "units": Source("calc", "those of the ResNet of the same depth"),
+    "widths": Source("calc", "those of the ResNet of the same depth"),
+    "h": Source("V", "Sander et al. 2021 (arXiv 2102.07870): x <- x + v"),
+    "c": Source("code", "released code of Sander et al. 2021: the default, 0.9"),
+    "recipe": Source("calc", "that of the ResNet of the same depth; Sander et al. 2021 trained otherwise"),
+    "parameters": Source("calc", "those of the ResNet of the same depth: the form adds none"),
+    "accuracy": Source("V", "none printed; Sander et al. 2021, Table 2, has networks of 101 layers"),
 }
 _FEW_LABELS = {
     "units": Source("unverified", "4 units of 4 blocks: text of Chang et al. 2018, recalled"),
@@ -284,7 +298,8 @@ def _multilevel(name: str, n: int, widths: tuple[int, ...], errors: tuple[float,
 
 
 def _few(name: str, scheme: str, recipe: Recipe) -> ModelSpec:
-    return ModelSpec(name, scheme, (4, 4, 4, 4), (16, 64, 128, 256), 1.0, 32, recipe, sources=_FEW_LABELS)
+    c, sources = (Momentum.C, {"c": _MOMENTUM["c"]}) if scheme == "momentum" else (None, {})
+    return ModelSpec(name, scheme, (4,) * 4, (16, 64, 128, 256), 1.0, 32, recipe, c=c, sources=_FEW_LABELS | sources)
 
 
 def _stl10(name: str, scheme: str, accuracy: float) -> ModelSpec:
@@ -316,6 +331,8 @@ _SPECS = (
     _cifar("midpoint-62", "midpoint", 10, _WIDE, {10: "1.78", 100: "1.79"}, (92.76, 70.98), CIFAR, _TWO_STEP),
     _cifar("leapfrog-26", "leapfrog", 4, _NARROW, {10: "0.50", 100: "0.51"}, (91.92, 69.14), CIFAR, _TWO_STEP),
     _cifar("leapfrog-62", "leapfrog", 10, _WIDE, {10: "1.78", 100: "1.79"}, (93.40, 72.28), CIFAR, _TWO_STEP),
+    _cifar("momentum-32", "momentum", 5, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
+    _cifar("momentum-110", "momentum", 18, _RESNET, {}, (), CIFAR_BASELINE, _MOMENTUM, Momentum.C),
     _multilevel("resnet-14", 2, _RESNET, (9.75, 33.34, 27.78)),
     _multilevel("resnet-50", 8, _RESNET, (7.58, 28.64, 25.95)),
     _multilevel("resnet-122", 20, _RESNET, (6.47, 26.74, 25.16)),
@@ -349,6 +366,9 @@ def build(
     activation: str = "relu",
     arithmetic: str = "float",
     verify: bool = False,
+    c: float | Sequence[float] | None = None,
+    start: str | None = None,
+    learn_c: str = "no",
     units: Sequence[int] | None = None,
 ) -> Network:
     """A network of the papers by its name.
@@ -365,6 +385,11 @@ def build(
         activation: Name of the activation function.
         arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit.
         verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
+        c: Factor of the momentum rule, for "momentum" networks: one number, or one for each block of the stages.
+            None: that of :data:`MODELS`.
+        start: How a stage begins: "rest" or "field" of the momentum rule, "rest" or "half-kick" of leapfrog. None:
+            "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
         units: Number of blocks of each unit; None is as named. Multilevel training begins with fewer.
 
     Returns:
@@ -385,6 +410,9 @@ def build(
         activation=activation,
         arithmetic=arithmetic,
         verify=verify,
+        c=c,
+        start=start,
+        learn_c=learn_c,
         units=units,
     )
     if network.stability:
@@ -399,14 +427,16 @@ def _make(
     normalization: str,
     h: float | None = None,
     units: Sequence[int] | None = None,
+    c: float | Sequence[float] | None = None,
     **options,
 ) -> Network:
     choose("name", name, MODELS)
     spec = MODELS[name]
     h = spec.h if h is None and normalization == "batch" else h
     units = spec.units if units is None else units
+    c = spec.c if c is None else c
     network = Network(
-        spec.scheme, units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, **options
+        spec.scheme, units, spec.widths, num_classes=num_classes, h=h, normalization=normalization, c=c, **options
     )
     network.name = name
     return network

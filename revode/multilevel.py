@@ -71,8 +71,9 @@ def refine(model: Model, interpolation: str = "copy") -> Model:
         )
     state = model.state_dict()
     finer.load_state_dict({name: _mean([state[o] for o in old]) for name, old in origins(model, interpolation).items()})
-    for _, stage, places in planned:
-        stage.scheme.halve([p.parents[0] for p in places])
+    # The stages of a network may share their scheme, where they share a learned c.
+    for scheme, places in {stage.scheme: places for _, stage, places in planned}.items():
+        scheme.halve([p.parents[0] for p in places])
     if isinstance(finer, Network):
         finer.units = tuple(2 * n for n in finer.units)
         finer.h = finer.stages[0].h  # of the transitions too

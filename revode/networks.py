@@ -36,7 +36,7 @@ from .fields import (
     drawn,
     init_kernel,
 )
-from .schemes import SCHEMES, Scheme
+from .schemes import SCHEMES, Momentum, Scheme
 from .schemes._base import halves
 from .stage import Stage
 
@@ -129,6 +129,10 @@ class Network(nn.Module):
         arithmetic: "float", or "exact": states in 32-bit fixed point, reversible bit for bit
             (:mod:`revode.fixed_point`). A plain residual network is always "float".
         verify: In exact arithmetic, compare a checksum of each increment in the backward pass.
+        c: Of scheme "momentum", its factor: one number, or one for each block of the stages. None: the scheme's own.
+        start: How a stage begins, where the scheme leaves a choice (:class:`revode.schemes.Momentum`,
+            :class:`revode.schemes.Leapfrog`). None: the scheme's own.
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
         seed: Seed of the initial weights, drawn on the CPU; None draws from torch's global generator.
 
     Attributes:
@@ -140,7 +144,8 @@ class Network(nn.Module):
     Shapes: (N, in_channels, H, W) to logits (N, num_classes); H and W are multiples of 2^(units - 1).
 
     Raises:
-        ValueError: for an unknown name, no units, a unit without blocks or decreasing widths.
+        ValueError: for an unknown name, no units, a unit without blocks or decreasing widths, or an option that the
+            scheme does not have.
         ChannelError: for an odd width where the scheme splits the channels.
         StepSizeError: if h is not a finite number.
     """
@@ -160,6 +165,9 @@ class Network(nn.Module):
         store_last: int = 0,
         arithmetic: str = "float",
         verify: bool = False,
+        c: float | Sequence[float] | None = None,
+        start: str | None = None,
+        learn_c: str = "no",
         seed: int | None = None,
     ):
         super().__init__()
@@ -171,9 +179,11 @@ class Network(nn.Module):
             scheme = SCHEMES[scheme]
         choose("activation", activation, ACTIVATIONS)
         choose("normalization", normalization, NORMALIZATIONS)
-        start = 1.0 if h is None else h
-        rule = scheme(start)
+        choose("learn_c", learn_c, LEARN)
+        step = 1.0 if h is None else h
+        rule = scheme(step)
         _check_units(rule, units, widths)
+        options = _options(rule, c, start, learn_c)
         self.units, self.widths = tuple(units), tuple(widths)
         self.in_channels, self.num_classes = in_channels, num_classes
         self.activation, self.normalization = activation, normalization
@@ -181,13 +191,12 @@ class Network(nn.Module):
         with _undisturbed(seed is not None):
             self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=normalization == "none")
             self.stem_norm = self._norm(widths[0])
+            blocks = [self._stage_blocks(rule, unit) for unit in range(len(units))]
             self.stages = nn.ModuleList(
-                Stage(
-                    scheme(start), self._stage_blocks(rule, unit), memory=memory, arithmetic=arithmetic, verify=verify
-                )
-                for unit in range(len(units))
+                Stage(made, of_unit, memory=memory, arithmetic=arithmetic, verify=verify)
+                for made, of_unit in zip(stage_schemes(scheme, step, options, list(map(len, blocks))), blocks)
             )
-            self.transitions = nn.ModuleList(self._transition(rule, old, new, start) for old, new in pairwise(widths))
+            self.transitions = nn.ModuleList(self._transition(rule, old, new, step) for old, new in pairwise(widths))
             self.norm = self._norm(widths[-1])
             self.fc = nn.Linear(widths[-1], num_classes)
         self.reset_parameters(seed)
@@ -255,6 +264,21 @@ class Network(nn.Module):
         for m in self.transitions:
             if not isinstance(m, Downsample):
                 m.h = self.stages[0].h
+
+    @property
+    def c(self) -> float | tuple[float, ...] | None:
+        """Present momentum: one number, or one for each block; None of another scheme. May be set at any time."""
+        if not isinstance(self.scheme, Momentum):
+            return None
+        values = [s.scheme.c for s in self.stages]
+        return values[0] if isinstance(values[0], float) else tuple(c for of_stage in values for c in of_stage)
+
+    @c.setter
+    def c(self, value: float | Sequence[float]) -> None:
+        if self.c is None:
+            raise ValueError(f"c = {value!r} belongs to scheme 'momentum', not to '{self.scheme.name}'")
+        for stage, c in zip(self.stages, _split(value, [len(s.blocks) for s in self.stages]), strict=True):
+            stage.scheme.c = c
 
     @property
     def memory(self) -> str:
@@ -350,6 +374,20 @@ class Network(nn.Module):
         terms = [torch.stack(ks).diff(dim=0).square().sum() for ks in self.paths() if len(ks) > 1]
         return 0.5 * torch.stack(terms).sum() if terms else self.fc.weight.new_zeros(())
 
+    @torch.no_grad()
+    def kernel_change(self) -> list[list[float]]:
+        r"""How much the kernels change from block to block: a list for each of :meth:`paths`, a number for each pair.
+
+        It is \|\|K_{j+1} - K_j\|\| over the root of the mean of \|\|K_j\|\|^2 and \|\|K_{j+1}\|\|^2: 0 for equal
+        kernels, about sqrt(2) for kernels that have nothing to do with each other, 2 for opposite ones.
+        """
+        change = []
+        for ks in self.paths():
+            rows = torch.stack(ks).flatten(1).double()
+            mean = (rows[1:].square().sum(1) + rows[:-1].square().sum(1)) / 2
+            change.append((rows.diff(dim=0).square().sum(1) / mean).sqrt().tolist())
+        return change
+
     @property
     def settings(self) -> dict:
         """Arguments that make a network of the same form, with the present step size and memory mode.
@@ -360,7 +398,7 @@ class Network(nn.Module):
         named = {"name": self.name} if self.name else {
             "scheme": self.scheme.name, "widths": self.widths, "in_channels": self.in_channels
         }  # fmt: skip
-        return named | {
+        return named | self._options | {
             "units": self.units,
             "num_classes": self.num_classes,
             "memory": self.memory,
@@ -370,7 +408,16 @@ class Network(nn.Module):
             "arithmetic": self.arithmetic,
             "seed": self._seed,
             "activation": self.activation,
-        }
+        }  # fmt: skip
+
+    @property
+    def _options(self) -> dict:
+        """The settings that only some schemes have."""
+        start = {"start": self.scheme.start_rule} if hasattr(self.scheme, "STARTS") else {}
+        if not isinstance(self.scheme, Momentum):
+            return start
+        r = self.scheme.r
+        return start | {"c": self.c, "learn_c": "no" if r is None else "layer" if r.dim() else "shared"}
 
     def summary(self) -> str:
         """One line: scheme, units, channels, step size and how it was chosen, memory, parameters."""
@@ -386,6 +433,50 @@ class Network(nn.Module):
     def extra_repr(self) -> str:
         """The summary."""
         return self.summary()
+
+
+#: Whether the factor c of the momentum rule is learned: not, one for the network, one for each block.
+LEARN = ("no", "shared", "layer")
+
+
+def _options(rule: Scheme, c: float | Sequence[float] | None, start: str | None, learn_c: str) -> dict:
+    """The arguments of the scheme beside h.
+
+    Raises:
+        ValueError: if the scheme has no such argument.
+    """
+    given = {"c": c, "start": start, "learn": None if learn_c == "no" else learn_c}
+    has = {"c": isinstance(rule, Momentum), "learn": isinstance(rule, Momentum), "start": hasattr(rule, "STARTS")}
+    options = {name: value for name, value in given.items() if value is not None}
+    for name, value in options.items():
+        if not has[name]:
+            option = {"learn": "learn_c"}.get(name, name)
+            raise ValueError(f"{option} = {value!r}: scheme '{rule.name}' has no such option; leave it out")
+    return options
+
+
+def stage_schemes(make: Callable[..., Scheme], h: float, options: dict, counts: Sequence[int]) -> list[Scheme]:
+    """The scheme of each stage; where one number c is learned for all, it is one scheme."""
+    learn, c = options.get("learn"), options.get("c", Momentum.C)
+    if learn is None and not isinstance(c, Sequence):
+        return [make(h, **options) for _ in counts]
+    if learn == "shared":
+        if isinstance(c, Sequence):
+            raise ValueError(f"c = {c} must be one number for learn_c = 'shared'")
+        return [make(h, **options | {"learn": True})] * len(counts)
+    if learn == "layer" and not isinstance(c, Sequence):
+        c = [c] * sum(counts)
+    return [make(h, **options | {"c": of_stage, "learn": learn is not None}) for of_stage in _split(c, counts)]
+
+
+def _split(c: float | Sequence[float], counts: Sequence[int]) -> list[float | Sequence[float]]:
+    """The values of c for each stage."""
+    if not isinstance(c, Sequence):
+        return [c] * len(counts)
+    if len(c) != sum(counts):
+        raise ValueError(f"c has {len(c)} values, but the stages have {sum(counts)} blocks; give one for each, or one")
+    ends = [sum(counts[: k + 1]) for k in range(len(counts))]
+    return [c[end - n : end] for end, n in zip(ends, counts)]
 
 
 def _undisturbed(wanted: bool):
@@ -428,6 +519,7 @@ class StableStep(NamedTuple):
 
 
 #: Stands in for the stability limit of forward Euler, which has none above 0: the growth of a step is 1 + h * omega.
+#: Also for that of momentum, whose velocity is an average of what forward Euler adds.
 EULER_GROWTH = 1.0
 
 
@@ -438,7 +530,7 @@ def stable_step(network: Network, fraction: float = 0.5, size: int = 16, iterati
     omega is the largest frequency of the linearised layers for s' = 1, over all blocks: omega^2 is the largest
     eigenvalue of K1^T K1 K2^T K2 for Hamiltonian, \|\|K\|\|^2 for leapfrog, \|\|K - K^T\|\|^2 for midpoint. Smaller
     slopes s' only lower it. RevNet's and ResNet's branches are free, so their steps have no guaranteed limit: there
-    omega is the bound (\|\|F'\|\| \|\|G'\|\|)^(1/2) or \|\|F'\|\|, used with 2 and, for ResNet, with 1.
+    omega is the bound (\|\|F'\|\| \|\|G'\|\|)^(1/2) or \|\|F'\|\|, used with 2 and, for ResNet and momentum, with 1.
 
     Args:
         network: The network, without normalization; its present weights count.

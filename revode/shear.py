@@ -223,6 +223,6 @@ def inverse(shears: Sequence[Shear], state: State, kwargs: dict | None = None) -
         NotInvertibleError: if a shear has c = 0.
     """
     parts = list(state)
-    for s in reversed(numbers(shears)):
+    for s in reversed(shears):
         parts[s.target] = subtract(s, parts[s.target], increment(s, parts, kwargs or {}))
     return tuple(parts)

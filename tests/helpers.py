@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import revode
 
-REVERSIBLE = ["hamiltonian", "midpoint", "leapfrog", "revnet"]
+REVERSIBLE = ["hamiltonian", "midpoint", "leapfrog", "revnet", "momentum"]
 ALL = [*REVERSIBLE, "euler"]
 
 

@@ -35,7 +35,7 @@ def same_names(found):
     return {n.replace("_orig_mod.", ""): t for n, t in found.items()}
 
 
-@pytest.mark.parametrize("name", REVERSIBLE)
+@pytest.mark.parametrize("name", [n for n in REVERSIBLE if n != "momentum"])  # see below
 def test_whole_network_in_one_graph(name):
     n = net(stage(name, blocks=2))
     plain, x = stored_copy(n), images(channels=3)

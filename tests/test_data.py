@@ -179,6 +179,47 @@ def test_the_sample_is_real_and_balanced():
         assert hashlib.sha256(images.images.numpy().tobytes()).hexdigest() == digest
 
 
+@pytest.mark.parametrize(
+    ("name", "each", "side", "digests"),
+    [
+        (
+            "cifar100-sample",
+            (2, 1),
+            32,
+            (
+                "d2439acde99a0195fb894bb9973e766294c90b5fc6e08356bb7f770abb73e9f4",
+                "c0c0251d6fa624cd569ca4d0a65a86cce52ba1f7b01d8dd86e68e8346f275bc8",
+            ),
+        ),
+        (
+            "stl10-sample",
+            (2, 1),
+            96,
+            (
+                "df57f012c3be31df99e9546b166b5a9f500f47a6260571385bf2893e25d885b1",
+                "637bc24482999fb22b891e611f874c5ae9ffdb09aa6d9707c273c0c7d7acfe5a",
+            ),
+        ),
+    ],
+)
+def test_the_other_samples_are_the_first_images_of_each_class(name, each, side, digests):
+    train, test = load(name, "train"), load(name, "test")
+    n = len(train.classes)
+    for images, k, digest in zip((train, test), each, digests):
+        assert images.labels.tolist() == [*range(n)] * k, "each prefix is balanced"
+        assert images.images.shape[1:] == (3, side, side)
+        assert hashlib.sha256(images.images.numpy().tobytes()).hexdigest() == digest
+    official = {"cifar100-sample": ("cifar100", "cifar-100-python"), "stl10-sample": ("stl10-subset", "stl10_subset")}
+    whole, folder = official[name]
+    if (data_root() / folder).is_dir():  # from what it was cut
+        for images, k, split in ((train, each[0], "train"), (test, each[1], "test-head" if side == 96 else "test")):
+            source = load(whole, split)
+            assert source.classes == images.classes
+            firsts = [int((source.labels == c).nonzero()[i]) for i in range(k) for c in range(n)]
+            assert torch.equal(source.images[firsts], images.images)
+    assert (bundled() / "sample" / sets.SAMPLES[name]).stat().st_size < 900_000
+
+
 def test_a_broken_sample_is_a_clear_error(tmp_path, monkeypatch):
     monkeypatch.setattr(sets, "bundled", lambda: tmp_path)
     with pytest.raises(DataError, match=r"bundled sample .* cannot be read"):

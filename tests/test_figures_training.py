@@ -57,6 +57,17 @@ def write(bundle: Path, model: str, seed: int, accuracy: float, *, at: int = 200
     results.write(bundle / f"{record['name']}.json", record)
 
 
+def test_a_run_of_another_experiment_is_not_one_of_the_plan(bundle):
+    write(bundle, "hamiltonian-74", 0, 0.5)
+    for i, more in enumerate(({"smoothness": 0.0}, {"image_size": 16}, {"init": "x"}, {"refine": "copy"})):
+        write(bundle, "hamiltonian-74", 0, 0.7, status="finished", **more)
+        (written,) = bundle.glob("*-0-*")  # names that sort behind
+        written.rename(bundle / f"z{i}.json")
+    write(bundle, "hamiltonian-74", 0, 0.5)
+    found = {(m, k): r for m, k, r in figures.planned_results()}
+    assert found["hamiltonian-74", 0]["final"]["test_accuracy"] == 0.5
+
+
 def cells(table: figures.Table) -> str:
     return "\n".join(" | ".join(map(str, row)) for row in table.rows)
 

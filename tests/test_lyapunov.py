@@ -201,8 +201,8 @@ def test_a_network_without_inverse_has_no_inverse_growth():
         inverse_growth(made, joined(made, uniform(-1, 1, 1, 4, 3, 3)))
 
 
-@pytest.mark.parametrize("name", REVERSIBLE)
-def test_volume_is_kept_by_every_reversible_scheme_of_the_papers(name):
+@pytest.mark.parametrize("name", [n for n in REVERSIBLE if n != "momentum"])
+def test_volume_is_kept_by_every_scheme_of_shears_with_c_1(name):
     made = stage(name, channels=2, act=nn.Tanh).double().eval()
     found = exponents(layers(made), joined(made, uniform(-1, 1, 2, 2, 3, 3)))
     assert found.values.sum(axis=1) == pytest.approx(np.zeros(2), abs=1e-12)

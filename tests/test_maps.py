@@ -25,6 +25,7 @@ KINDS = {
     "leapfrog": SymmetricField,
     "midpoint": AntisymmetricField,
     "revnet": BranchField,
+    "momentum": BranchField,
     "euler": AntisymmetricField,
 }
 
@@ -74,7 +75,7 @@ def test_field_does_not_depend_on_a_starting_rule():
     assert torch.equal(maps.field(half, block)(x), maps.field(scheme, block)(x))
 
 
-@pytest.mark.parametrize("name", ["midpoint", "euler"])
+@pytest.mark.parametrize("name", ["midpoint", "momentum", "euler"])
 def test_field_of_one_part_is_the_residual_function(name):
     scheme, (block,) = made(name)
     assert maps.field(scheme, block) is block[0]
@@ -82,12 +83,18 @@ def test_field_of_one_part_is_the_residual_function(name):
 
 @pytest.mark.parametrize("name", ALL)
 def test_step_is_a_step_along_the_field_to_first_order(name):
-    """(step - identity) / h is the field where h is small; for midpoint at Y_{j-1} = Y_j it is 2 F for Y alone."""
+    """(step - identity) / h is the field where h is small.
+
+    For midpoint at Y_{j-1} = Y_j it is 2 F for Y alone, for momentum at v = f(x) it is f for x alone.
+    """
     scheme, (block,) = made(name, h=1e-6)
     x = state(scheme)
     if name == "midpoint":
         y = x.chunk(2, 1)[0]
         x, rate = torch.cat([y, y], 1), torch.cat([2 * block[0](y), torch.zeros_like(y)], 1)
+    elif name == "momentum":
+        y = x.chunk(2, 1)[0]
+        x, rate = torch.cat([y, block[0](y)], 1), torch.cat([block[0](y), torch.zeros_like(y)], 1)
     else:
         rate = maps.field(scheme, block)(x)
     moved = (maps.step(scheme, block)(x) - x) / scheme.h

@@ -115,11 +115,27 @@ def test_all_names_of_the_papers_are_there():
 def test_every_number_has_a_source():
     kept = {"name", "scheme", "sources"}
     for spec in MODELS.values():
-        assert spec.sources.keys() == {f.name for f in dataclasses.fields(spec)} - kept
+        of_others = set() if spec.scheme == "momentum" else {"c"}
+        assert (spec.c is None) == bool(of_others)
+        assert spec.sources.keys() == {f.name for f in dataclasses.fields(spec)} - kept - of_others
         assert spec.recipe.sources.keys() == {f.name for f in dataclasses.fields(spec.recipe)} - {"sources"}
         for source in [*spec.sources.values(), *spec.recipe.sources.values()]:
             assert source.status in STATUS
             assert source.text
+
+
+def test_momentum_networks_are_the_residual_ones_with_a_velocity():
+    for depth in (32, 110):
+        momentum, plain = meta(f"momentum-{depth}", 10), meta(f"resnet-{depth}", 10)
+        assert MODELS[f"momentum-{depth}"].depth == depth
+        assert {k: t.shape for k, t in momentum.state_dict().items()} == {
+            k: t.shape for k, t in plain.state_dict().items()
+        }
+        assert (momentum.c, momentum.scheme.start_rule, momentum.h) == (0.9, "rest", 1.0)
+    a, b = (revode.build(n, seed=0, memory="stored").double().eval() for n in ("momentum-32", "resnet-32"))
+    a.c = 0.0
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    torch.testing.assert_close(a(x), b(x), rtol=1e-12, atol=1e-12)
 
 
 def test_specs_are_frozen():

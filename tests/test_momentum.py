@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import warnings
 
 import pytest
@@ -14,6 +15,7 @@ import revode.backward
 from revode import shear as primitive
 from revode.backward import propagate
 from revode.memory import saved_bytes
+from revode.networks import Network
 from revode.schemes import Momentum
 from revode.shear import Shear
 from revode.unwind import snapshot_positions
@@ -53,8 +55,7 @@ def printed(stage: revode.Stage, x: Tensor) -> dict[str, Tensor]:
 # --- the gradient of c ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("norm", [True, False])
-@pytest.mark.parametrize(("c", "start"), [(0.9, "rest"), ([*MANY, 0.9] * 10, "field")])
+@pytest.mark.parametrize(("c", "start", "norm"), [(0.9, "rest", False), ([*MANY, 0.9] * 10, "field", True)])
 def test_gradient_of_everything_at_50_blocks(c, start, norm):
     s, x = momentum(50, c, start, norm=norm), images()
     exact, plain = printed(copy.deepcopy(s).double(), x.double()), gradients(stored_copy(s), x)
@@ -185,7 +186,7 @@ def test_state_dict_of_a_fixed_c_has_no_new_key():
     assert not any(k.startswith("scheme") for k in fixed.state_dict())
     other = momentum(2, 0.5)
     other.load_state_dict(learned.state_dict())
-    assert other.scheme.c.item() == pytest.approx(0.9)
+    assert other.scheme.c == pytest.approx(0.9)
     x = images()
     assert torch.equal(other(x), learned(x))
     assert torch.equal(copy.deepcopy(other)(x), other(x))
@@ -212,6 +213,60 @@ def test_zero_is_the_residual_network_and_stored():
     assert worst(gradients(s, x), gradients(plain, x)) < 1e-14
     s.scheme.c = 0.9
     assert s.memory == "reversible"
+
+
+# --- whole networks ------------------------------------------------------------------------------------------------
+
+
+def network(**options) -> Network:
+    return Network("momentum", (2, 3), (4, 8), seed=0, **options).double()
+
+
+@pytest.mark.parametrize("learn", ["no", "shared", "layer"])
+def test_a_network_is_built_again_from_its_settings(learn):
+    net = network(learn_c=learn, c=0.8, start="field", h=0.5)
+    assert sum(n.endswith("scheme.r") for n, _ in net.named_parameters()) == {"no": 0, "shared": 1, "layer": 2}[learn]
+    assert net.c == pytest.approx([0.8] * 4 if learn == "layer" else 0.8)
+    for p in net.parameters():
+        nn.init.normal_(p) if p.dim() == 1 else None
+    settings = json.loads(json.dumps(net.settings))
+    other = Network(**settings).double()
+    other.load_state_dict(net.state_dict())
+    x = torch.randn(2, 3, 8, 8, dtype=D)
+    assert torch.equal(other.eval()(x), net.eval()(x))
+    assert other.settings == net.settings
+
+
+def test_one_c_is_shared_by_all_stages():
+    net, x = network(learn_c="shared"), torch.randn(2, 3, 8, 8, dtype=D)
+    assert net.stages[0].scheme is net.stages[1].scheme
+    assert worst(gradients(net, x), gradients(stored_copy(net), x)) < 1e-10
+    assert copy.deepcopy(net).stages[0].scheme.r is not net.stages[0].scheme.r
+
+
+def test_c_of_a_network_may_be_set():
+    net, fixed = network(learn_c="layer"), network()
+    for n in (net, fixed):
+        n.c = MANY if n is net else 0.5
+    assert net.c == pytest.approx(MANY)
+    assert fixed.c == 0.5
+    assert network(c=MANY).c == tuple(MANY)
+    assert network(c=MANY).stages[1].scheme.c == tuple(MANY[2:])
+
+
+def test_options_of_other_schemes_are_refused():
+    for options, says in (({"c": 0.5}, "c = 0.5"), ({"learn_c": "layer"}, "learn_c"), ({"start": "rest"}, "start")):
+        with pytest.raises(ValueError, match=f"{says}.*'midpoint' has no such option"):
+            Network("midpoint", (2,), (4,), **options)
+    with pytest.raises(ValueError, match="belongs to scheme 'momentum'"):
+        Network("midpoint", (2,), (4,)).c = 0.5
+    with pytest.raises(ValueError, match="c has 2 values, but the stages have 4 blocks"):
+        network(c=[0.9, 0.8])
+    with pytest.raises(ValueError, match="one number for learn_c = 'shared'"):
+        network(c=MANY, learn_c="shared")
+    with pytest.raises(ValueError, match="start = 'half-kick' must be one of"):
+        network(start="half-kick")
+    assert Network("leapfrog", (2,), (4,), start="half-kick").settings["start"] == "half-kick"
 
 
 def test_repr_names_c():

@@ -280,6 +280,29 @@ def test_origins_name_every_number_once():
     assert of["stages.0.blocks.1.0.weight"] == ("stages.0.blocks.0.0.weight", "stages.0.blocks.1.0.weight")
 
 
+@pytest.mark.parametrize("learn", [False, True])
+def test_a_momentum_of_each_layer_is_refined_with_its_layer(learn):
+    scheme = Momentum(0.5, (0.2, 0.6, 0.8), learn=learn)
+    scheme.halve([0, 0, 1, 1, 2, 2])
+    c = scheme.c
+    assert c == pytest.approx([0.6, 0.6, 0.8, 0.8, 0.9, 0.9])
+    assert scheme.h == 0.25
+
+
+@pytest.mark.parametrize("learn", ["no", "shared", "layer"])
+def test_a_momentum_network_is_refined_once_whatever_it_shares(learn):
+    net = Network("momentum", (2, 2), (4, 4), h=0.5, c=0.8, learn_c=learn, seed=0)
+    finer = refine(net)
+    assert (finer.h, finer.stages[1].h) == (0.25, 0.25)
+    assert finer.c == pytest.approx([0.9] * 7 if learn == "layer" else 0.9)
+    before, after = (torch.optim.SGD(n.parameters(), lr=0.1, momentum=0.9) for n in (net, finer))
+    net(torch.randn(2, 3, 4, 4)).sum().backward()
+    before.step()
+    carry(before, net, finer, after)
+    finer(torch.randn(2, 3, 4, 4)).sum().backward()
+    after.step()
+
+
 # --- the experiments ------------------------------------------------------------------------------------------------
 
 

@@ -42,7 +42,7 @@ def test_the_first_block_of_a_unit_has_the_old_shape(scheme):
         assert {f.weight.shape[0] for b in stage.blocks for f in b} == {width // parts}
 
 
-@pytest.mark.parametrize("scheme", ["revnet", "euler"])
+@pytest.mark.parametrize("scheme", ["revnet", "euler", "momentum"])
 def test_strided_blocks_lie_between_stages(scheme):
     net = network(scheme, (4, 5, 6), (4, 8, 12))
     assert [len(s.blocks) for s in net.stages] == [4, 4, 5]
@@ -263,7 +263,7 @@ def dense_frequency(net, stage, block, size):
     if net.scheme.name == "midpoint":
         return torch.linalg.eigvals(maps[0]).abs().max().item()
     norms = [torch.linalg.matrix_norm(m, 2).item() for m in maps]
-    return norms[0] if net.scheme.name == "euler" else math.sqrt(norms[0] * norms[1])
+    return norms[0] if net.scheme.name in ("euler", "momentum") else math.sqrt(norms[0] * norms[1])
 
 
 @pytest.mark.parametrize("scheme", ALL)
@@ -276,7 +276,7 @@ def test_stable_step_against_dense_matrices(scheme):
         for b, block in enumerate(stage.blocks):
             assert 0.95 * exact[s][b] <= frequency(scheme, block, size) <= exact[s][b] * (1 + 1e-9)
     omega = max(map(max, exact))
-    limit = {"hamiltonian": 2, "leapfrog": 2, "midpoint": 1, "revnet": 2, "euler": 1}[scheme]
+    limit = {"hamiltonian": 2, "leapfrog": 2, "midpoint": 1, "revnet": 2, "momentum": 1, "euler": 1}[scheme]
     assert 0.45 * limit <= found.h * omega <= 0.5 * limit
     assert found.limit == limit
 

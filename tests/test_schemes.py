@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import revode
-from revode import Euler, Hamiltonian, Leapfrog, Midpoint, RevNet
+from revode import Euler, Hamiltonian, Leapfrog, Midpoint, Momentum, RevNet
 from revode.errors import ChannelError, NotInvertibleError, StepSizeError
 
 from .helpers import ALL, REVERSIBLE, relative
@@ -78,6 +78,17 @@ def test_leapfrog_is_the_two_step_rule(start):
         y.append(2 * y[j] - y[j - 1] - h**2 * f(y[j]))
     for steps in range(7):
         torch.testing.assert_close(run(Leapfrog(h, start), (f,), y0, steps)[0], y[steps])
+
+
+@pytest.mark.parametrize("start", ["rest", "field"])
+def test_momentum_is_the_rule_of_its_paper(start):
+    h, c, f, x = 0.2, [0.9, 0.5, 0.7, 0.0, 0.8], torch.sin, torch.randn(3, 2, dtype=D)
+    xs, v = [x], torch.zeros_like(x)
+    for j in range(5):
+        v = f(xs[j]) if j == 0 and start == "field" else c[j] * v + (1 - c[j]) * f(xs[j])
+        xs.append(xs[j] + h * v)
+    for steps in range(6):
+        torch.testing.assert_close(run(Momentum(h, c, start), (f,), x, steps)[0], xs[steps])
 
 
 def test_leapfrog_as_two_shears_rounds_less_than_the_two_step_form():
@@ -164,6 +175,31 @@ def test_order_of_revnet():
     assert abs(slope(errors(RevNet, (lambda z: z, lambda y: -y), x, target), STEPS) - RevNet.order) < 0.1
 
 
+ROTATION = torch.tensor([[0.0, 1.0], [-1.0, 0.0]], dtype=D)
+
+
+@pytest.mark.parametrize("start", ["rest", "field"])
+def test_order_of_momentum_against_the_first_order_equation(start):
+    """For a fixed c the steps tend to x' = f(x)."""
+    x = torch.tensor([[1.0, 0.5]], dtype=D)
+    target = x @ torch.linalg.matrix_exp(T * ROTATION).T
+    found = errors(lambda h: Momentum(h, 0.6, start), (lambda y: y @ ROTATION.T,), x, target)
+    assert abs(slope(found, STEPS) - Momentum.order) < 0.1
+
+
+@pytest.mark.parametrize("start", ["rest", "field"])
+def test_order_of_momentum_against_the_second_order_equation(start):
+    """For 1 - c = h / eps the steps tend to eps x'' + x' = f(x)."""
+    eps, x, zero, one = 0.5, torch.tensor([[1.0, 0.5]], dtype=D), torch.zeros(2, 2, dtype=D), torch.eye(2, dtype=D)
+    matrix = torch.cat((torch.cat((zero, one), 1), torch.cat((ROTATION, -one), 1) / eps))
+    begin = torch.cat((x, x @ ROTATION.T if start == "field" else 0 * x), 1)
+    target = (begin @ torch.linalg.matrix_exp(T * matrix).T)[:, :2]
+    found = errors(lambda h: Momentum(h, 1 - h / eps, start), (lambda y: y @ ROTATION.T,), x, target)
+    assert abs(slope(found, STEPS) - 1) < 0.1
+    with pytest.raises(AssertionError):  # and not to x' = f(x)
+        torch.testing.assert_close(target, x @ torch.linalg.matrix_exp(T * ROTATION).T, rtol=0.01, atol=0.01)
+
+
 # --- stability limit ------------------------------------------------------------------------------------------------
 
 
@@ -194,6 +230,20 @@ def test_euler_grows_on_every_oscillation():
     found = growth(Euler(0.1), (lambda y: y @ a.T,), torch.tensor([[1.0, 0.0]], dtype=D), 100)
     assert math.isclose(found, 1.01**50, rel_tol=1e-12)
     assert Euler.stability_limit == 0
+
+
+@pytest.mark.parametrize("c", [0.3, 0.9, 0.99])
+def test_momentum_grows_on_every_oscillation(c):
+    """The larger root of r^2 - (1 + c + (1 - c) z) r + c, the rule on x' = z x / h, for z = i h omega."""
+    for z in (1e-2, 0.1, 1.0):
+        scheme, one = Momentum(z, c), torch.eye(4, dtype=D)
+        matrix = torch.stack([torch.cat(scheme.step((e[None, :2], e[None, 2:]), block(lambda y: y @ ROTATION.T)), 1)[0]
+                              for e in one])  # fmt: skip
+        found = torch.linalg.eigvals(matrix).abs().max().item()
+        expected = max(abs(np.roots([1, -(1 + c + (1 - c) * 1j * z), c])))
+        assert found == pytest.approx(expected, abs=1e-12)
+        assert found > 1 + 0.1 * z**2 * (1 - c)
+    assert Momentum.stability_limit == 0
 
 
 # --- structure ------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from revode import checkpoint, cli, data, models, results, train
 from revode.errors import CheckpointError, TrainingError
 
-from .training import RECIPE, lines, same, timeless, tiny, weights
+from .training import RECIPE, TINY, lines, same, timeless, tiny, weights
 
 __all__ = ["tiny"]
 
@@ -100,6 +100,8 @@ def test_the_folder_is_named_after_the_whole_settings():
         ({"momentum": 1.0}, r"momentum = 1\.0 must be less than 1"),
         ({"limit_seconds": -1}, "limit_seconds = -1"),
         ({"h": math.inf}, "h = inf"),
+        ({"c": -0.1}, r"c = -0\.1"),
+        ({"learn_c": "yes"}, "learn_c = 'yes'"),
         ({"milestones": (3, 2)}, r"milestones = \(3, 2\)"),
         ({"milestones": (0, 2)}, "milestones"),
     ],
@@ -308,6 +310,29 @@ def test_stopped_at_the_time_limit_after_each_step(tiny, options):
     assert fit(parts, resume=True) == record  # nothing is left to do
 
 
+def test_c_learns_and_goes_on_where_it_was(tiny, monkeypatch):
+    monkeypatch.setitem(models.MODELS, "tiny", dataclasses.replace(TINY, scheme="momentum", c=0.9))
+    options = {"c": 0.7, "start": "field", "learn_c": "layer", "steps": 2}
+    whole, parts = tiny("whole", **options), tiny("parts", **options)
+    record = fit(whole)
+    network = train.load_network(whole.out)
+    assert record["settings"]["c"] == list(network.c)
+    assert network.scheme.start_rule == "field"
+    learned = torch.tensor(network.c)
+    assert len(learned) == 5
+    assert 0 < (learned - 0.7).abs().max() < 0.1
+    fit(dataclasses.replace(parts, limit_seconds=0.0))
+    with pytest.raises(CheckpointError, match=r"c = 0\.5 differs from 0\.7"):
+        fit(dataclasses.replace(parts, c=0.5), resume=True)
+    fit(parts, resume=True)
+    equal_runs(whole.out, parts.out)
+
+
+def test_c_is_refused_where_there_is_none(tiny):
+    with pytest.raises(ValueError, match=r"c = 0\.5: scheme 'midpoint' has no such option"):
+        fit(tiny(c=0.5))
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_exits_with_130(tiny, number, monkeypatch, capfd):
     whole, cut = tiny("whole", eval_every=1), tiny("cut", eval_every=1)
@@ -465,7 +490,8 @@ def test_a_checkpoint_of_the_first_version_is_read(tiny):
     state = checkpoint.load(file)
     new = ("processes", "images", "h", "sessions", "peak_memory")
     state = {k: v for k, v in state.items() if k not in new}
-    state["config"].pop("checkpoint_seconds")
+    for name in ("checkpoint_seconds", "c", "start", "learn_c"):
+        del state["config"][name]
     checkpoint.save(file, state)
     assert train.load_network(c.out).meta["mean"] == pytest.approx(data.load("sample", "train").mean_std()[0])
     fit(tiny("old"), resume=True)

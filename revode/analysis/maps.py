@@ -11,6 +11,7 @@ hamiltonian    (Y, Z)                 (f(Z), -g(Y))                        Y += 
 revnet         (Y, Z)                 (F(Z), G(Y))                         Y += h F(Z), Z += h G(Y)
 leapfrog       (Y, V)                 (V, -f(Y))                           V -= h f(Y), Y += h V
 midpoint       (Y_j, Y_{j-1})         F(Y), a function of Y alone          (Y_{j-1} + 2 h F(Y_j), Y_j)
+momentum       (x, v)                 f(x), a function of x alone          v <- c v + (1 - c) f(x), x += h v
 euler          Y                      F(Y)                                 Y + h F(Y)
 =============  =====================  ===================================  ===============================
 
@@ -36,7 +37,7 @@ from torch import Tensor, nn
 from .. import shear as primitive
 from ..fields import ACTIVATIONS
 from ..networks import Network
-from ..schemes import Midpoint, Scheme
+from ..schemes import Midpoint, Momentum, Scheme
 from ..shear import State
 from ..stage import Stage
 
@@ -70,10 +71,10 @@ def field(scheme: Scheme, block: Iterable[nn.Module]) -> Map:
         block: The residual functions of one block.
 
     Returns:
-        The field of the joined state; for midpoint and Euler the function F of Y alone.
+        The field of the joined state; for midpoint, momentum and Euler the function F of Y alone.
     """
     block = list(block)
-    if not scheme.reversible or isinstance(scheme, Midpoint):
+    if not scheme.reversible or isinstance(scheme, (Midpoint, Momentum)):
         return block[0]
     unit = copy.copy(scheme)
     unit.h = 1.0
@@ -150,7 +151,7 @@ class Place(NamedTuple):
     def field(self) -> tuple[Map, Tensor]:
         """The field of this block, and the tensor to take its Jacobian at."""
         scheme, x = self.stage.scheme, join(self.stage.scheme, self.state, self.block)
-        x = x.chunk(2, dim=1)[0] if isinstance(scheme, Midpoint) else x
+        x = x.chunk(2, dim=1)[0] if isinstance(scheme, (Midpoint, Momentum)) else x
         return field(scheme, self.stage.blocks[self.block]), x
 
     def step(self) -> tuple[Map, Tensor]:

@@ -1,4 +1,4 @@
-"""Sets of labelled images: CIFAR-10, CIFAR-100, STL-10, and a sample of CIFAR-10 that is always at hand.
+"""Sets of labelled images: CIFAR-10, CIFAR-100, STL-10, and a sample of each that is always at hand.
 
 CIFAR: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, technical report, University of Toronto,
 2009. STL-10: A. Coates, H. Lee, A. Y. Ng, An Analysis of Single Layer Networks in Unsupervised Feature Learning,
@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from revode.errors import DataError
@@ -34,6 +35,15 @@ SPLITS = {
     "stl10": ("train", "test"),
     "stl10-subset": ("train", "test", "test-head"),
     "sample": ("train", "test"),
+    "cifar100-sample": ("train", "test"),
+    "stl10-sample": ("train", "test"),
+}
+
+#: Samples that ride in the package, and their files.
+SAMPLES = {
+    "sample": "cifar10_sample.npz",
+    "cifar100-sample": "cifar100_sample.npz",
+    "stl10-sample": "stl10_sample.npz",
 }
 
 # Part of the STL-10 subset: images, SHA-256 of its images' and its labels' file.
@@ -161,6 +171,27 @@ class ImageSet:
         """The same set on another device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
+    def resized(self, size: int) -> ImageSet:
+        """The images at another resolution, rounded to bytes.
+
+        Smaller ones are averages over squares of pixels, larger ones are interpolated bilinearly between the centres
+        of pixels.
+
+        Args:
+            size: Pixels of a side; it divides the present side, or is a multiple of it.
+
+        Raises:
+            ValueError: the images are not square, or ``size`` does neither.
+        """
+        size, (height, width) = whole("size", size, 1), self.images.shape[2:]
+        if height != width or max(size, height) % min(size, height):
+            raise ValueError(f"size = {size} must divide both sides of the images, {height}x{width}, or be a multiple")
+        if size == height:
+            return self
+        how = {"mode": "area"} if size < height else {"mode": "bilinear", "align_corners": False}
+        parts = [F.interpolate(x.float(), size=(size, size), **how).round().byte() for x in self.images.split(1000)]
+        return replace(self, images=torch.cat(parts))
+
     def mean_std(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of each channel over these images, in 0..1.
 
@@ -183,24 +214,26 @@ class ImageSet:
 def load(name: str, split: str, root: str | os.PathLike[str] | None = None, download: bool = False) -> ImageSet:
     """Reads an image set; the files' checksums are tested each time.
 
-    ==================  =======================  ====================================================================
-    name                splits                   what
-    ==================  =======================  ====================================================================
-    ``"cifar10"``       train, test              50,000 and 10,000 images of 32x32 pixels, 10 classes
-    ``"cifar100"``      train, test              likewise, 100 classes
-    ``"stl10"``         train, test              5,000 and 8,000 labelled images of 96x96 pixels, 10 classes
-    ``"stl10-subset"``  train, test, test-head   1,000 (the first official training fold), 1,600 and 95 of STL-10's.
-                                                 Its "test" images are cut from the official *training* images outside
-                                                 that fold: accuracy on them is **no** official test accuracy.
-                                                 "test-head" are the first 95 of the official test images.
-    ``"sample"``        train, test              260 and 130 images of CIFAR-10, bundled with revode
-    ==================  =======================  ====================================================================
+    =====================  =======================  =================================================================
+    name                   splits                   what
+    =====================  =======================  =================================================================
+    ``"cifar10"``          train, test              50,000 and 10,000 images of 32x32 pixels, 10 classes
+    ``"cifar100"``         train, test              likewise, 100 classes
+    ``"stl10"``            train, test              5,000 and 8,000 labelled images of 96x96 pixels, 10 classes
+    ``"stl10-subset"``     train, test, test-head   1,000 (the first official training fold), 1,600 and 95 of STL-10's.
+                                                    Its "test" images are cut from the official *training* images
+                                                    outside that fold: their accuracy is **no** official test accuracy.
+                                                    "test-head" are the first 95 of the official test images.
+    ``"sample"``           train, test              260 and 130 images of CIFAR-10, bundled with revode
+    ``"cifar100-sample"``  train, test              200 and 100 of CIFAR-100, bundled: 2 and 1 of each class
+    ``"stl10-sample"``     train, test              20 and 10 of STL-10, bundled: 2 and 1 of each class
+    =====================  =======================  =================================================================
 
     Args:
         name: One of the names above.
         split: One of its splits.
         root: Folder with the official folder ``cifar-10-batches-py``, ``cifar-100-python`` or ``stl10_binary``, or with
-            ``stl10_subset``; by default :func:`revode.paths.data_root`. The sample needs none.
+            ``stl10_subset``; by default :func:`revode.paths.data_root`. The samples need none.
         download: Whether to fetch and unpack what is missing or damaged in ``root``.
 
     Raises:
@@ -212,8 +245,8 @@ def load(name: str, split: str, root: str | os.PathLike[str] | None = None, down
     if split not in SPLITS[name]:
         raise ValueError(f"split of {name} must be one of {', '.join(SPLITS[name])}, not {split!r}")
     root = Path(data_root() if root is None else root).expanduser()
-    if name == "sample":
-        return _sample(split)
+    if name in SAMPLES:
+        return _sample(name, split)
     if name == "stl10-subset":
         if download:
             raise ValueError("download must be False for 'stl10-subset', which no server has; 'stl10' has all of it")
@@ -276,11 +309,11 @@ def _stl10_subset(split: str, root: Path) -> ImageSet:
     return _image_set(images, labels - 1, STL10_CLASSES, "stl10-subset", split)
 
 
-def _sample(split: str) -> ImageSet:
-    path = bundled() / "sample" / "cifar10_sample.npz"
+def _sample(name: str, split: str) -> ImageSet:
+    path = bundled() / "sample" / SAMPLES[name]
     try:
         with open(path, "rb") as opened, np.load(opened) as file:
-            return _image_set(file[f"x_{split}"], file[f"y_{split}"], file["classes"], "sample", split)
+            return _image_set(file[f"x_{split}"], file[f"y_{split}"], file["classes"], name, split)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise DataError(f"the bundled sample {path} cannot be read ({error}); install revode anew") from error
 
@@ -311,7 +344,7 @@ def main(args: argparse.Namespace) -> int:
         DataError: As :func:`load`.
     """
     root = (data_root() if args.root is None else args.root).absolute()
-    print(f"{args.name} in {bundled() / 'sample' if args.name == 'sample' else root}")
+    print(f"{args.name} in {bundled() / 'sample' if args.name in SAMPLES else root}")
     for split in SPLITS[args.name]:
         images = load(args.name, split, root, download=args.name in ARCHIVES)
         counts = sorted(set(images.counts()))

@@ -29,7 +29,8 @@ class Run:
         name: Of the result file, without ".json".
         make: "train" (:func:`revode.train.fit`), or "module:function" with a module of :mod:`revode.experiments`. The
             function takes ``seed`` and the settings as keyword arguments, and returns :class:`Measured`. It takes less
-            than an hour on one core, so that a run that was cut off may begin again.
+            than an hour on one core, so that a run that was cut off may begin again. Or a command line,
+            "revode ..." or "python ...", with "{folder}" and "{file}" for where its result goes.
         settings: Keyword arguments of the function, or of :class:`revode.train.TrainConfig`.
         seed: Of everything random.
         cpu_minutes: On one core of a present server, measured or estimated; None where it is of no use there.
@@ -54,6 +55,8 @@ class Experiment:
         claims: Numbers of the claims it bears on, as in :mod:`revode.experiments.claims`.
         source: Paper, and the status of its numbers (:data:`revode.models.STATUS`).
         runs: What is measured, in the order of importance.
+        needs: What is missing here for an experiment that is listed without runs; empty for all others.
+        gpu_minutes: Estimated cost of such an experiment on one GPU of the H200's class.
     """
 
     name: str
@@ -61,3 +64,5 @@ class Experiment:
     claims: tuple[int, ...]
     source: Source
     runs: tuple[Run, ...]
+    needs: str = ""
+    gpu_minutes: float | None = None

@@ -17,6 +17,9 @@ LAYER_SECONDS = 130e-6
 #: what the hardware promises for large matrices.
 OPERATIONS_PER_SECOND = 20e12
 
+#: The same of large convolutions in bfloat16, as on ImageNet.
+LARGE_OPERATIONS_PER_SECOND = 100e12
+
 #: What estimates are of.
 GPU = "H200"
 
@@ -49,3 +52,14 @@ def gpu_minutes(model: str, steps: int, batch: int, side: int) -> float:
     # Two operations for a multiplication and its sum; forward, again forward, and two products backward.
     work = 2 * 4 * multiplications(model, side) * batch
     return round(steps * max(MODELS[model].depth * LAYER_SECONDS, work / OPERATIONS_PER_SECOND) / 60, 1)
+
+
+def long_minutes(multiplications: float, images: float, networks: int = 1) -> float:
+    """Estimated minutes of trainings that are all work: large networks, large images.
+
+    Args:
+        multiplications: Of one image forward.
+        images: How many images are seen, all epochs together.
+        networks: How many trainings.
+    """
+    return round(networks * images * 2 * 4 * multiplications / LARGE_OPERATIONS_PER_SECOND / 60)

@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from ..models import MODELS, Source
 from ._base import Experiment, Run
-from .cost import gpu_minutes
+from .cost import gpu_minutes, long_minutes
 
 SEEDS = (0, 1, 2)
 
 #: A fifth of CIFAR-10's training images and a fortieth of the steps: what a CPU does in an hour.
 REDUCED = {"data": "cifar10", "subset": 10_000, "steps": 2000, "threads": 1}
 
+#: Training images of ImageNet (ILSVRC 2012); multiplications of ResNet-101 for 224x224 pixels, and for 32x32 with a
+#: stem of stride 1, counted with torch.utils.flop_counter on torchvision's network.
+IMAGENET, RESNET_101, RESNET_101_CIFAR = 1_281_167, 7.80e9, 2.51e9
+_NO_IMAGENET = "ImageNet, which revode does not read"
+
+_OTHER = "1710.10348"  # the paper on multilevel training has a table of its own
+_RESNET_50 = gpu_minutes("resnet-50", 80_000, 100, 32)
 _TABLE = Source("unverified", "main table of Chang et al. 2018 (arXiv 1709.03698), recalled")
 
 
@@ -27,8 +34,9 @@ def _full(model: str, data: str, side: int) -> list[Run]:
 
 
 def _table(data: str, side: int) -> tuple[Run, ...]:
-    """The full protocol of every network of which the paper prints an accuracy, in the order of :data:`MODELS`."""
-    return tuple(run for name, spec in MODELS.items() if data in spec.accuracy for run in _full(name, data, side))
+    """The full protocol of every network of which Chang et al. print an accuracy, in the order of :data:`MODELS`."""
+    names = [n for n, spec in MODELS.items() if data in spec.accuracy and _OTHER not in spec.sources["accuracy"].text]
+    return tuple(run for name in names for run in _full(name, data, side))
 
 
 def _reduced(name: str, model: str, seed: int = 0, minutes: float = 68, **more) -> Run:
@@ -62,5 +70,52 @@ EXPERIMENTS = (
         (17,),
         Source("V", "STL-10 table of Chang et al. 2018, as listed by Papers with Code; its recipe is recalled"),
         _table("stl10", 96),
+    ),
+    Experiment(
+        "multilevel-table",
+        "CIFAR-10, 160 epochs: ResNet-50 begun with 2-2-2 blocks and doubled twice, against the full network",
+        (28,),
+        Source("V", "Chang et al. 2018 (arXiv 1710.10348), table of errors and times: 7.10 and 7.58 % error"),
+        tuple(
+            Run(
+                f"multilevel-{kind}-cifar10-seed{seed}",
+                "train",
+                {"model": "resnet-50", "data": "cifar10"} | how,
+                seed,
+                gpu_minutes=round(share * _RESNET_50, 1),
+            )
+            for seed in SEEDS
+            for kind, how, share in (
+                ("copy", {"units": (2, 2, 2), "h": 1.0, "refine": "copy"}, 0.5625),  # block-steps of the full network
+                ("full", {"h": 0.25}, 1.0),
+            )
+        ),
+    ),
+    Experiment(
+        "momentum-101",
+        "Depth 101 on CIFAR-10 and -100: momentum (from rest, and from f) and ResNet, 10 seeds",
+        (27,),
+        Source("V", "Sander et al. 2021 (arXiv 2102.07870), table 2"),
+        (),
+        needs="a run of torchvision's networks by the recipe of that paper, 220 epochs",
+        gpu_minutes=long_minutes(RESNET_101_CIFAR, 220 * 50_000, 60),
+    ),
+    Experiment(
+        "imagenet-momentum",
+        "ImageNet, depth 101: error of momentum networks 23 %, of ResNet 22 %",
+        (),
+        Source("V", "Sander et al. 2021 (arXiv 2102.07870), figure 6"),
+        (),
+        needs=_NO_IMAGENET,
+        gpu_minutes=long_minutes(RESNET_101, 100 * IMAGENET, 3),
+    ),
+    Experiment(
+        "imagenet-revnet",
+        "ImageNet: error of RevNet-104 23.10 %, of ResNet-101 23.01 %",
+        (),
+        Source("V", "README of the released code of Gomez et al. 2017 (arXiv 1707.04585); ResNet-101: a survey (V2)"),
+        (),
+        needs=_NO_IMAGENET,
+        gpu_minutes=long_minutes(RESNET_101, 600_000 * 256, 2),
     ),
 )

@@ -46,6 +46,15 @@ from .eigenvalues import (
     shares,
     unit_circle,
 )
+from .few_labels import (
+    FewLabels,
+    few_labels_cost,
+    few_labels_curve,
+    few_labels_protocol,
+    few_labels_results,
+    few_labels_table,
+    few_labels_verdict,
+)
 from .lyapunov import (
     alignment,
     distance_over_depth,
@@ -68,6 +77,17 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .momentum import (
+    crossing_paths,
+    learned_solvers,
+    linear_gain,
+    linear_table,
+    orders,
+    over_momentum,
+    rings_over_depth,
+    seeds_table,
+    turned,
+)
 from .multilevel import (
     cosine_cycles,
     doubled_blocks,
@@ -78,6 +98,24 @@ from .multilevel import (
     swiss_roll_runs,
     time_saved,
 )
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
+from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .segmentation import (
+    compare_segmentation,
+    composed_scenes,
+    segmentation_iou,
+    segmentation_memory,
+    segmented_scenes,
+)
+from .smoothness import kernel_change, smoothness_effect
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -166,6 +204,13 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "FewLabels",
+    "few_labels_cost",
+    "few_labels_curve",
+    "few_labels_protocol",
+    "few_labels_results",
+    "few_labels_table",
+    "few_labels_verdict",
     "claims",
     "coupling_window",
     "damping_measured",
@@ -183,6 +228,35 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "crossing_paths",
+    "learned_solvers",
+    "linear_gain",
+    "linear_table",
+    "orders",
+    "over_momentum",
+    "rings_over_depth",
+    "seeds_table",
+    "turned",
+    "Claims",
+    "verdicts",
+    "claims_of",
+    "agreement",
+    "paper_accuracies",
+    "all_experiments",
+    "composed_scenes",
+    "segmented_scenes",
+    "segmentation_iou",
+    "segmentation_memory",
+    "compare_segmentation",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
     "cosine_cycles",
     "doubled_blocks",
     "error_over_cost",

@@ -38,7 +38,13 @@ def in_protocol(record: dict) -> bool:
 
 
 def _shortened(record: dict) -> bool:
-    return record["kind"] == "training" and PROTOCOL.items() <= record["settings"].items()
+    settings = record["settings"]
+    if record["kind"] != "training" or not PROTOCOL.items() <= settings.items():
+        return False
+    # Other experiments change something else: then it is not this protocol, though all of the above is the same.
+    recipe = MODELS[settings["model"]].recipe
+    usual = {"smoothness": recipe.smoothness, "image_size": None, "init": None, "refine": "off"}
+    return all(settings.get(name, value) == value for name, value in usual.items())
 
 
 def _arithmetic(record: dict) -> str:
@@ -262,7 +268,17 @@ def accuracy_summary() -> Table:
 def compare_networks(first: str = "hamiltonian-74", second: str = "resnet-32") -> str:
     """A sentence: the difference of two networks' mean test accuracies, with its standard error over seeds."""
     a, b = ([100 * r["final"]["test_accuracy"] for r in _finished()[model]] for model in (first, second))
-    names = f"{_title(first)} against {_title(second)}"
+    return judged(f"{_title(first)} against {_title(second)}", a, b)
+
+
+def judged(names: str, a: list[float], b: list[float]) -> str:
+    """A sentence: the difference of the means of two lists of percentages, one for each seed, and its standard error.
+
+    Args:
+        names: What is compared.
+        a: Of the first one.
+        b: Of the second one.
+    """
     if min(len(a), len(b)) < 2:
         return f"{names}:\n{len(a)} and {len(b)} finished runs; a difference can be judged from two seeds each on."
     difference = np.mean(a) - np.mean(b)

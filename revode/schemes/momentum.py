@@ -43,8 +43,9 @@ class Momentum(nn.Module, Scheme):
     stability_limit = 0.0
     source = "Sander et al. 2021 (arXiv 2102.07870), h = 1"
     STARTS: ClassVar = ("rest", "field")
+    C: ClassVar = 0.9  #: Of the paper's experiments on images.
 
-    def __init__(self, h: float = 1.0, c: float | Sequence[float] = 0.9, start: str = "rest", *, learn: bool = False):
+    def __init__(self, h: float = 1.0, c: float | Sequence[float] = C, start: str = "rest", *, learn: bool = False):
         super().__init__()
         Scheme.__init__(self, h)
         if start not in self.STARTS:
@@ -54,9 +55,12 @@ class Momentum(nn.Module, Scheme):
         self.c = c
 
     @property
-    def c(self) -> float | tuple[float, ...] | Tensor:
-        """The momentum: a number, or one for each layer; a tensor where it is learned. May be set at any time."""
-        return self._c if self.r is None else torch.sigmoid(self.r)
+    def c(self) -> float | tuple[float, ...]:
+        """Present momentum: one number, or one for each layer; may be set at any time."""
+        if self.r is None:
+            return self._c
+        values = torch.sigmoid(self.r.detach()).tolist()
+        return values if isinstance(values, float) else tuple(values)
 
     @c.setter
     def c(self, value: float | Sequence[float]) -> None:
@@ -81,19 +85,18 @@ class Momentum(nn.Module, Scheme):
     def halve(self, layers: Sequence[int]) -> None:
         """Halve the step, for the same eps = h / (1 - c): c becomes (1 + c) / 2, but 0 stays 0, for x' = f(x)."""
         super().halve(layers)
-        c = self.c.tolist() if self.r is not None else self._c
         finer = lambda c: (1 + c) / 2 if c else 0.0  # noqa: E731
-        if not isinstance(c, Sequence):
+        c = self.c
+        if isinstance(c, float):
             self.c = finer(c)
             return
         if self.r is not None:
-            self.r = nn.Parameter(self.r.new_zeros(len(layers)))
+            self.r = nn.Parameter(self.r.new_zeros(len(layers)), self.r.requires_grad)
         self.c = [finer(c[j]) for j in layers]
 
     def __repr__(self) -> str:
-        values = self.c.detach().flatten().tolist() if self.r is not None else self._c
-        values = values if isinstance(values, Sequence) else [values]
-        c = f"{values[0]:g}" if len(values) == 1 else f"{min(values):g} to {max(values):g}"
+        c = self.c
+        c = f"{c:g}" if isinstance(c, float) else f"{min(c):g} to {max(c):g}"
         return f"Momentum(h={self.h:g}, c={c}{', learned' if self.r is not None else ''})"
 
     def factors(self, j: int) -> tuple[float | Tensor, float | Tensor]:

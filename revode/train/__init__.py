@@ -13,7 +13,7 @@ Sources: Chang et al. 2018 (arXiv 1709.03698) and its released code, branches ma
 """
 
 from .command import add_arguments, main
-from .config import CHECKPOINT, LOG, RESULT, TrainConfig
+from .config import CHECKPOINT, LOG, RESULT, TrainConfig, half_precision
 from .diagnosis import first_not_finite
 from .interruption import Stopped
 from .run import fit, load_network, sgd
@@ -27,6 +27,7 @@ __all__ = [
     "add_arguments",
     "first_not_finite",
     "fit",
+    "half_precision",
     "load_network",
     "main",
     "sgd",

@@ -10,6 +10,8 @@ import re
 
 from .. import data
 from ..fields import NORMALIZATIONS
+from ..multiscale import PROLONGATIONS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
 from .config import AMP, REFINE, RESULT, SCHEDULES, TrainConfig
 from .run import fit
@@ -27,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     about = {k: re.sub(r":(?:data|func|meth):revode\.", "revode.", v) for k, v in _descriptions().items()}
     choices = {"data": data.SPLITS, "memory": MEMORY, "arithmetic": ARITHMETIC}
     choices |= {"normalization": NORMALIZATIONS, "amp": AMP, "refine": REFINE, "schedule": SCHEDULES}
+    choices |= {"prolongation": PROLONGATIONS, "learn_c": LEARN}
     kinds = {"int": int, "float": float, "str": str}
     parser.add_argument("model", help="name of the network; `revode models` lists them")
     for f in dataclasses.fields(TrainConfig)[1:]:

@@ -16,6 +16,8 @@ from ..data.sets import whole
 from ..fields import NORMALIZATIONS, choose
 from ..models import MODELS
 from ..multilevel import INTERPOLATIONS
+from ..multiscale import PROLONGATIONS
+from ..networks import LEARN
 from ..stage import ARITHMETIC, MEMORY
 
 AMP = {"off": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,6 +26,19 @@ REFINE = ("off", *INTERPOLATIONS)
 SCHEDULES = ("steps", "cosine")
 
 CHECKPOINT, LOG, RESULT = "checkpoint.pt", "log.jsonl", "result.json"
+
+
+def half_precision(device: str | torch.device) -> str:
+    """The setting of ``amp`` that is fast on a device: "bf16", "fp16", or "off" where half precision is not.
+
+    GPUs have matrix units for float16 from compute capability 7.0 on and for bfloat16 from 8.0 on; a T4 (7.5) only
+    imitates bfloat16. float16 needs its loss scaled, which training does.
+    """
+    device = torch.device(device)
+    if device.type != "cuda":
+        return "off"
+    capability = torch.cuda.get_device_capability(device)
+    return "bf16" if capability >= (8, 0) else "fp16" if capability >= (7, 0) else "off"
 
 
 @dataclass(frozen=True)
@@ -36,6 +51,13 @@ class TrainConfig:
         data_root: Folder of the data sets; None is ``$REVODE_DATA``, or ``./data``.
         subset: Train on a stratified subset of this many images; None is all of them.
         subset_seed: Seed that chooses the subset.
+        image_size: Side of the images, to which they are averaged or interpolated when they are loaded; None leaves
+            them as they are. Random crops shift by up to an eighth of it.
+        init: Weights to begin with: a name known to :func:`revode.load_trained`, or the folder of a run, seen from the
+            folder that ``out`` is in. None draws new ones.
+        prolongation: How 3x3 kernels of ``init`` move to this run's resolution if its images had another,
+            "constant" or "bilinear" (:mod:`revode.multiscale`); None leaves them. Running statistics are then estimated
+            anew, from ten batches.
         steps: Number of optimizer steps; give this, or epochs, or neither for the recipe's number.
         epochs: Passes over the training images.
         batch: Images per step, of all processes together; None is the recipe's.
@@ -56,6 +78,9 @@ class TrainConfig:
         arithmetic: "float", or "exact" for states in 32-bit fixed point, reversible bit for bit.
         normalization: "batch" as in the released code, "none" for the pure equations.
         h: Step size of the network; None is the network's own.
+        c: Factor of the momentum rule, of a "momentum" network; None is the network's own.
+        start: How its stages begin, "rest" (velocity 0) or "field" (that of the first block); None is "rest".
+        learn_c: Learn c: "no", "shared" (one number for the network) or "layer" (one for each block).
         units: Number of blocks of each unit at the start; None is as the network is named.
         refine: At each milestone double the blocks and halve the step, the new ones by "copy" or "linear"
             interpolation (:func:`revode.multilevel.refine`); "off" does not.
@@ -65,6 +90,9 @@ class TrainConfig:
         channels_last: Lay images out with the channels last.
         amp: Precision of the increments, "off" (float32), "bf16" or "fp16"; the state stays float32.
         compile: Compile the network with torch.compile.
+        fast: On a GPU all that makes it fast: ``compile`` with CUDA graphs, increments in half precision (``amp``, or
+            what :func:`half_precision` chooses), TensorFloat-32, cuDNN's quickest kernels, and SGD in one kernel. A
+            resumed run then repeats up to rounding, not bit for bit. On the CPU, SGD in one kernel alone.
         eval_every: Steps between evaluations; there is one more at the end, on all test images.
         eval_images: Number of test images, the first ones, of an evaluation before the end.
         checkpoint_every: Steps between checkpoints.
@@ -81,6 +109,9 @@ class TrainConfig:
     data_root: str | None = None
     subset: int | None = None
     subset_seed: int = 0
+    image_size: int | None = None
+    init: str | None = None
+    prolongation: str | None = None
     steps: int | None = None
     epochs: float | None = None
     batch: int | None = None
@@ -98,6 +129,9 @@ class TrainConfig:
     arithmetic: str = "float"
     normalization: str = "batch"
     h: float | None = None
+    c: float | None = None
+    start: str | None = None
+    learn_c: str = "no"
     units: tuple[int, ...] | None = None
     refine: str = "off"
     carry: bool = True
@@ -106,6 +140,7 @@ class TrainConfig:
     channels_last: bool = True
     amp: str = "off"
     compile: bool = False
+    fast: bool = False
     eval_every: int = 250
     eval_images: int = 2000
     checkpoint_every: int = 250
@@ -120,19 +155,33 @@ class TrainConfig:
         choose("arithmetic", self.arithmetic, ARITHMETIC)
         choose("normalization", self.normalization, NORMALIZATIONS)
         choose("amp", self.amp, AMP)
+        choose("learn_c", self.learn_c, LEARN)
         choose("refine", self.refine, REFINE)
         if self.schedule is not None:
             choose("schedule", self.schedule, SCHEDULES)
-        for name in ("subset", "steps", "batch", "threads", "eval_every", "eval_images", "checkpoint_every"):
+        for name in (
+            "subset",
+            "image_size",
+            "steps",
+            "batch",
+            "threads",
+            "eval_every",
+            "eval_images",
+            "checkpoint_every",
+        ):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
         for name in ("subset_seed", "seed", "store_last"):
             self._set(name, whole(name, getattr(self, name), 0))
         for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
                             ("lr_min", False), ("weight_decay", False), ("smoothness", False), ("momentum", False),
-                            ("limit_seconds", False), ("h", None)):  # fmt: skip
+                            ("limit_seconds", False), ("c", False), ("h", None)):  # fmt: skip
             if (value := getattr(self, name)) is not None:
                 self._set(name, _number(name, value, above))
+        if self.prolongation is not None:
+            choose("prolongation", self.prolongation, PROLONGATIONS)
+            if self.init is None:
+                raise ValueError(f"prolongation = {self.prolongation!r} needs init: there are no kernels to move")
         if self.momentum is not None and self.momentum >= 1:
             raise ValueError(f"momentum = {self.momentum} must be less than 1: past gradients would never be forgotten")
         if self.steps is not None and self.epochs is not None:
@@ -147,7 +196,7 @@ class TrainConfig:
         units = self.units or MODELS[self.model].units
         if self.refine != "off" and min(units) < 2:
             raise ValueError(f"units = {units} must hold 2 or more blocks each for refine = {self.refine!r}")
-        for name in ("out", "data_root"):
+        for name in ("out", "data_root", "init"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, os.fspath(value))
         if self.device != "auto":
@@ -186,6 +235,9 @@ class TrainConfig:
         device = self.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if self.fast and torch.device(device).type == "cuda":
+            filled["amp"] = half_precision(device) if self.amp == "off" else self.amp
+            filled["compile"] = self.compile or self.arithmetic == "float"  # exact stages are not compiled
         full = dataclasses.replace(
             self,
             batch=batch,
@@ -208,6 +260,7 @@ class TrainConfig:
             "" if self.refine == "off" else self.refine,
             self.data,
             f"n{self.subset}" if self.subset else "",
+            f"{self.image_size}px" if self.image_size else "",
             f"{self.steps}steps" if self.steps else "",
             "" if self.normalization == "batch" else "nonorm",
             f"seed{self.seed}",

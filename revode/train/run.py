@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from .. import checkpoint, data, results
+from .. import checkpoint, data, multiscale, results
 from .. import shear as primitive
 from ..errors import (
     CheckpointError,
@@ -34,6 +34,7 @@ from ..models import MODELS, build
 from ..multilevel import carry, refine
 from ..networks import Network
 from ..stage import Stage
+from ..weights import load_trained
 from .config import AMP, CHECKPOINT, LOG, RESULT, TrainConfig
 from .diagnosis import first_not_finite
 from .interruption import Stopped, signals
@@ -121,10 +122,15 @@ def load_network(out: str | os.PathLike[str]) -> Network:
         arithmetic=c.get("arithmetic", "float"),
         seed=c["seed"],
         units=c.get("units"),
+        c=c.get("c"),
+        start=c.get("start"),
+        learn_c=c.get("learn_c", "no"),
     )
     while network.units < tuple(state.get("units", network.units)):
         network = refine(network)  # its weights come next
     network.h = state.get("h", network.h)
+    if state.get("c") is not None:
+        network.c = state["c"]
     network.load_state_dict(weights)
     network.meta = images
     return network.eval()
@@ -132,18 +138,27 @@ def load_network(out: str | os.PathLike[str]) -> Network:
 
 @contextmanager
 def _machine(config: TrainConfig) -> Iterator[None]:
-    """Threads, random generators and cuDNN as the run wants them; afterwards as they were."""
+    """Threads, random generators, cuDNN and TensorFloat-32 as the run wants them; afterwards as they were."""
     threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    chosen = cudnn.deterministic, cudnn.benchmark
+    chosen, precision = (cudnn.deterministic, cudnn.benchmark), torch.get_float32_matmul_precision()
     with torch.random.fork_rng(devices=[]):
         try:
             if config.threads:
                 torch.set_num_threads(config.threads)
-            cudnn.deterministic, cudnn.benchmark = True, False  # resumed runs repeat bit for bit
+            # Else resumed runs repeat bit for bit, and a second evaluation its first, as exact arithmetic needs.
+            quickest = config.fast and config.arithmetic == "float"
+            cudnn.deterministic, cudnn.benchmark = not quickest, quickest
+            if config.fast and _on_cuda(config):
+                torch.set_float32_matmul_precision("high")
             yield
         finally:
             torch.set_num_threads(threads)
             cudnn.deterministic, cudnn.benchmark = chosen
+            torch.set_float32_matmul_precision(precision)
+
+
+def _on_cuda(config: TrainConfig) -> bool:
+    return config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
 
 
 @contextmanager
@@ -152,8 +167,7 @@ def _processes(config: TrainConfig) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", 1)) == 1 or dist.is_initialized():
         yield
         return
-    cuda = config.device.startswith("cuda") or (config.device == "auto" and torch.cuda.is_available())
-    dist.init_process_group("nccl" if cuda else "gloo")
+    dist.init_process_group("nccl" if _on_cuda(config) else "gloo")
     try:
         yield
     finally:
@@ -189,13 +203,16 @@ class Run:
         test = data.load(config.data, "test", config.data_root)
         if config.subset:
             train = train.subset(config.subset, config.subset_seed)
+        pad = 4
+        if config.image_size:
+            train, test, pad = train.resized(config.image_size), test.resized(config.image_size), config.image_size // 8
         self.config = c = config.resolved(len(train))
         self.out = Path(c.out)
         self.log = self.out / LOG
         self.device = _device(c.device)
         mean, std = train.mean_std()
         self.batches = data.Batches(
-            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world
+            train.to(self.device), c.batch, c.seed, mean=mean, std=std, rank=self.rank, world=self.world, pad=pad
         )
         self.test = test.to(self.device)
         self.layout = torch.channels_last if c.channels_last else torch.contiguous_format
@@ -209,9 +226,13 @@ class Run:
                 store_last=c.store_last,
                 arithmetic=c.arithmetic,
                 seed=c.seed,
+                c=c.c,
+                start=c.start,
+                learn_c=c.learn_c,
                 units=c.units,
             )
-        self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std)}
+        size = train.images.shape[-1]
+        self.images = {"classes": list(train.classes), "mean": list(mean), "std": list(std), "size": size}
         self.network.to(self.device, memory_format=self.layout).train()
         self.optimizer = sgd(self.network, c)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=c.amp == "fp16")
@@ -226,14 +247,38 @@ class Run:
 
     def start(self) -> None:
         """A new run in its folder."""
+        if self.config.init:
+            self.begin_with(self.config.init)
         self.distribute()
         if self.main:
             self.put(lambda: (self.out.mkdir(parents=True, exist_ok=True), self.log.write_bytes(b"")))
         self.save()  # from here on the run can be killed at any moment, and resumed
 
+    def begin_with(self, init: str) -> None:
+        """The weights of another run, or bundled ones, for this run's resolution.
+
+        Raises:
+            CheckpointError: there are no such weights, or they do not fit the network.
+            ValueError: the two resolutions are not whole multiples of each other.
+        """
+        folder, size = self.out.parent / init, self.images["size"]
+        there = (folder / CHECKPOINT).exists() or checkpoint.backup(folder / CHECKPOINT).exists()
+        other = load_network(folder) if there else load_trained(init)
+        old = other.meta.get("size", MODELS[other.name].image_size)
+        if self.config.prolongation:
+            other = multiscale.to_size(other, old, size, self.config.prolongation)
+        try:
+            self.network.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            raise CheckpointError(f"init = {init!r} does not fit {self.config.model} ({error})") from error
+        if size != old:
+            multiscale.estimate_statistics(self.network, (self.batch(k)[0] for k in range(10)))
+
     def wrap(self) -> None:
         """The module that is called for training: compiled, or the processes' common one, if wanted."""
-        self.model = torch.compile(self.network) if self.config.compile else self.network
+        # CUDA graphs: a step of a deep network is thousands of small kernels, which take longer to start than to run.
+        mode = "reduce-overhead" if self.config.fast and self.device.type == "cuda" else None
+        self.model = torch.compile(self.network, mode=mode) if self.config.compile else self.network
         if self.world > 1:
             self.model = DistributedDataParallel(self.model)
 
@@ -299,8 +344,8 @@ class Run:
             group["lr"] = rate
         x, y = self.batch(self.step)
         try:
+            self.optimizer.zero_grad(set_to_none=True)  # first: a CUDA graph writes where the last gradients lie
             total, entropy, logits = self.loss(self.model, x, y)
-            self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
         except (FixedPointRangeError, NonFiniteIncrementError, RecomputationError) as error:  # of exact arithmetic
             raise self.lost(f"step {self.step + 1} (learning rate {rate:g}): {error}") from error
@@ -411,6 +456,7 @@ class Run:
                 "images": self.images,
                 "network": self.network.state_dict(),
                 "h": self.network.h,
+                "c": self.network.c,
                 "units": self.network.units,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self.scaler.state_dict(),
@@ -465,8 +511,8 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        first = {"arithmetic": "float", "units": MODELS[self.config.model].units, "refine": "off", "schedule": "steps"}
-        theirs = first | state["config"] | {"processes": state.get("processes", 1)}
+        usual = dataclasses.asdict(TrainConfig(self.config.model).resolved(10**9))  # of settings newer than the file
+        theirs = usual | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
             if name not in FREE and mine.get(name) != value:
@@ -506,6 +552,7 @@ class Run:
         """The result, finished or not."""
         c = self.config
         settings = {k: v for k, v in dataclasses.asdict(c).items() if k not in FREE and k != "epochs"}
+        settings["init"] = c.init and Path(c.init).name
         final = {"step": self.step, **more}
         if status == "finished":
             point = self.curve[-1]
@@ -517,7 +564,9 @@ class Run:
             "kind": "training",
             "status": status,
             "seed": c.seed,
-            "settings": settings | {"h": self.network.h, "processes": self.world},
+            "settings": settings
+            | {"processes": self.world}
+            | {k: v for k, v in self.network.settings.items() if k in ("h", "c", "start", "learn_c")},
             "parameters": sum(p.numel() for p in self.network.parameters()),
             "wall_seconds": round(self.seconds, 1),
             "peak_memory_bytes": self.peak_memory,
@@ -573,7 +622,7 @@ class Run:
                 if pending or due or (self.step > first and self.step % c.checkpoint_every == 0):
                     self.save()
                 if last:
-                    return self.finish("finished", **self.inverse_error())
+                    return self.finish("finished", **self.inverse_error(), kernel_change=self.network.kernel_change())
                 line = self.train_step()
                 self.write_log(line)
                 memory = f"{self.peak_memory >> 20} MiB"
@@ -686,4 +735,5 @@ def sgd(network: nn.Module, config: TrainConfig) -> torch.optim.SGD:
     decayed = [p for p in network.parameters() if p.dim() > 1]
     others = [p for p in network.parameters() if p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, foreach=True)
+    one = {"fused": True} if config.fast else {"foreach": True}
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, **one)
