@@ -77,6 +77,36 @@ from .memory import (
     memory_to_24_gib,
     time_over_depth,
 )
+from .momentum import (
+    crossing_paths,
+    learned_solvers,
+    linear_gain,
+    linear_table,
+    orders,
+    over_momentum,
+    rings_over_depth,
+    seeds_table,
+    turned,
+)
+from .multilevel import (
+    cosine_cycles,
+    doubled_blocks,
+    error_over_cost,
+    plane_features,
+    planned_or_done,
+    residual_norms,
+    swiss_roll_runs,
+    time_saved,
+)
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
@@ -85,6 +115,7 @@ from .segmentation import (
     segmentation_memory,
     segmented_scenes,
 )
+from .smoothness import kernel_change, smoothness_effect
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -197,6 +228,15 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "crossing_paths",
+    "learned_solvers",
+    "linear_gain",
+    "linear_table",
+    "orders",
+    "over_momentum",
+    "rings_over_depth",
+    "seeds_table",
+    "turned",
     "Claims",
     "verdicts",
     "claims_of",
@@ -208,4 +248,21 @@ __all__ = [
     "segmentation_iou",
     "segmentation_memory",
     "compare_segmentation",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
+    "cosine_cycles",
+    "doubled_blocks",
+    "error_over_cost",
+    "plane_features",
+    "planned_or_done",
+    "residual_norms",
+    "swiss_roll_runs",
+    "time_saved",
 ]

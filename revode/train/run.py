@@ -511,8 +511,7 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        usual = {f.name: f.default for f in dataclasses.fields(self.config)[1:]}  # of settings newer than the file
-        usual |= {"units": MODELS[self.config.model].units, "schedule": "steps"}
+        usual = dataclasses.asdict(TrainConfig(self.config.model).resolved(10**9))  # of settings newer than the file
         theirs = usual | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
