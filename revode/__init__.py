@@ -12,6 +12,7 @@ from .stage import Stage
 
 #: Loaded when first asked for: they bring torchvision, widgets or plotting with them.
 _LAZY = {"data": "data", "TrainConfig": "train", "fit": "train", "load_trained": "weights"}
+_LAZY |= dict.fromkeys(("load_checkpoint", "to_momentum"), "convert")
 
 
 def __getattr__(name: str):
@@ -43,7 +44,9 @@ __all__ = [
     "data",
     "fields",
     "fit",
+    "load_checkpoint",
     "load_trained",
     "stable_step",
+    "to_momentum",
     "__version__",
 ]

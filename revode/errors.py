@@ -37,6 +37,10 @@ class CheckpointError(RevodeError, OSError):
     """A checkpoint, result or weight file is broken, or cannot be written."""
 
 
+class ConversionError(RevodeError, ValueError):
+    """A model has no form that it could be converted to."""
+
+
 class TrainingError(RevodeError, RuntimeError):
     """Training cannot go on, for example because the loss is not finite."""
 

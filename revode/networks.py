@@ -194,7 +194,7 @@ class Network(nn.Module):
             blocks = [self._stage_blocks(rule, unit) for unit in range(len(units))]
             self.stages = nn.ModuleList(
                 Stage(made, of_unit, memory=memory, arithmetic=arithmetic, verify=verify)
-                for made, of_unit in zip(_schemes(scheme, step, options, list(map(len, blocks))), blocks)
+                for made, of_unit in zip(stage_schemes(scheme, step, options, list(map(len, blocks))), blocks)
             )
             self.transitions = nn.ModuleList(self._transition(rule, old, new, step) for old, new in pairwise(widths))
             self.norm = self._norm(widths[-1])
@@ -455,7 +455,7 @@ def _options(rule: Scheme, c: float | Sequence[float] | None, start: str | None,
     return options
 
 
-def _schemes(make: Callable[..., Scheme], h: float, options: dict, counts: Sequence[int]) -> list[Scheme]:
+def stage_schemes(make: Callable[..., Scheme], h: float, options: dict, counts: Sequence[int]) -> list[Scheme]:
     """The scheme of each stage; where one number c is learned for all, it is one scheme."""
     learn, c = options.get("learn"), options.get("c", Momentum.C)
     if learn is None and not isinstance(c, Sequence):

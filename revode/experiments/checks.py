@@ -23,6 +23,7 @@ from typing import Any
 
 from .. import results
 
+#: What can be said of a claim.
 VERDICTS = ("reproduced", "partly", "not reproduced", "not yet run")
 
 #: Finished results by name.

@@ -359,3 +359,66 @@ def galerkin(records: Records) -> list[Check]:
         what = f"second derivative over the consistent value, {title}"
         out.append(within(what, values, factor - 1e-9, factor + 1e-9, files, str(factor), form="{:.6g}"))
     return out
+
+
+def _dips(curve: Sequence[dict], refined: Sequence[int]) -> list[float]:
+    """Test accuracy of the last point up to each refinement, less that of the first point after it."""
+    last = {m: [p["test_accuracy"] for p in curve if p["step"] <= m] for m in refined}
+    next_ = {m: [p["test_accuracy"] for p in curve if p["step"] > m] for m in refined}
+    return [100 * (last[m][-1] - next_[m][0]) for m in refined if last[m] and next_[m]]
+
+
+def multilevel(records: Records) -> list[Check]:
+    """Claim 28. A dip shows in short trainings too; their errors stand beside the claim."""
+    times = _there(records, ["multilevel-times-resnet"])
+    saved = [100 * records[f]["final"]["saved"] for f in times]
+    out = [
+        within("time saved by the paper's schedule, from steps timed in turns", saved, 36, 46, times,
+               "41 % to 5 points", form="{:.1f}", unit=" %")
+    ]  # fmt: skip
+    (refined, some), (full, more) = (
+        accuracies(records, seeds(f"multilevel-{kind}-cifar10")) for kind in ("copy", "full")
+    )
+    half = [(fmean(refined) - fmean(full))] if refined and full else []
+    what = "accuracy after 160 epochs, refined − full"
+    out.append(within(what, half, -0.5, 100, some + more, "at most half a point below", form="{:+.2f}", unit=" points"))
+    copies = _there(records, seeds("multilevel-resnet-copy"))
+    dips = [d for f in copies for d in _dips(records[f]["curve"], records[f]["settings"]["milestones"])]
+    what = "fall of test accuracy after a refinement, short trainings"
+    one = {"spread": False, "form": "{:.1f}", "unit": " points"}
+    out.append(within(what, dips, 0.01, 100, copies, "a fall each time", **one))
+    for kind, title in (("copy", "refined"), ("full", "full"), ("shallow", "2-2-2 throughout")):
+        values, files = accuracies(records, seeds(f"multilevel-resnet-{kind}"))
+        what = f"accuracy, short trainings, {title}"
+        out.append(shown(what, values, files, "not the claim's protocol", form="{:.2f}", unit=" %"))
+    return out
+
+
+def residual_norms(records: Records) -> list[Check]:
+    """Claim 29."""
+    out = []
+    for key, name in (("trained", "residual-norms-trained"), ("untrained", "residual-norms")):
+        files = [f for f in _there(records, [name]) if f"slope_{key}" in records[f]["final"]]
+        values = [records[f]["final"][f"slope_{key}"] for f in files]
+        if key == "trained":
+            rule = "−1 to a quarter"
+            out.append(within("trained: slope of log norm against log blocks", values, -1.25, -0.75, files, rule))
+        else:
+            out.append(shown("untrained: the same", values, files, "for comparison"))
+    return out
+
+
+def swiss_roll(records: Records) -> list[Check]:
+    """Claim 31."""
+    out = []
+    for start, title in (("multilevel", "begun with 16 layers"), ("cold", "begun with 1,024 layers, same work")):
+        for network in ("resnet", "antisymmetric", "hamiltonian"):
+            files = _there(records, seeds(f"swiss-roll-{network}"))
+            values = [100 * records[f]["final"][f"validation_accuracy_{start}"] for f in files]
+            more: dict = {"form": "{:.1f}", "unit": " %"}
+            if start == "multilevel":
+                rule = "99 % or more for each seed"
+                out.append(within(f"{network}, {title}", values, 99, 100, files, rule, spread=False, **more))
+            else:
+                out.append(shown(f"{network}, {title}", values, files, "for comparison", **more))
+    return out

@@ -88,6 +88,25 @@ from .momentum import (
     seeds_table,
     turned,
 )
+from .multilevel import (
+    cosine_cycles,
+    doubled_blocks,
+    error_over_cost,
+    plane_features,
+    planned_or_done,
+    residual_norms,
+    swiss_roll_runs,
+    time_saved,
+)
+from .multiscale import (
+    image_at_two_scales,
+    kernels_at_two_scales,
+    stencil_coefficients,
+    transfer_accuracy,
+    transfer_ways,
+    warm_start,
+    warm_start_table,
+)
 from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
@@ -96,6 +115,7 @@ from .segmentation import (
     segmentation_memory,
     segmented_scenes,
 )
+from .smoothness import kernel_change, smoothness_effect
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -228,4 +248,21 @@ __all__ = [
     "segmentation_iou",
     "segmentation_memory",
     "compare_segmentation",
+    "image_at_two_scales",
+    "kernels_at_two_scales",
+    "stencil_coefficients",
+    "transfer_accuracy",
+    "transfer_ways",
+    "warm_start",
+    "warm_start_table",
+    "kernel_change",
+    "smoothness_effect",
+    "cosine_cycles",
+    "doubled_blocks",
+    "error_over_cost",
+    "plane_features",
+    "planned_or_done",
+    "residual_norms",
+    "swiss_roll_runs",
+    "time_saved",
 ]

@@ -14,7 +14,7 @@ from .drawing import COLORS, LINE, Drawing, Table, axes, show, styled, table
 
 #: A second cue beside the word.
 _MARKS = {"reproduced": "●", "partly": "◐", "not reproduced": "✕", "not yet run": "○"}
-_HOLDS = {True: "yes", False: "no", None: "–"}
+_HOLDS = {True: "✓ ", False: "✕ ", None: ""}
 
 
 class Claims(Drawing):
@@ -36,15 +36,12 @@ class Claims(Drawing):
 
 def _claim(judgement: claims.Judgement) -> str:
     c = judgement.claim
-    rows = [
-        (k.quantity, k.rule or "–", k.measured, _HOLDS[k.holds] if k.counts else "beside") for k in judgement.checks
-    ]
-    checks = table(("measured", "must be", "here", "holds"), rows, f"Claim {c.number}: {c.quantity}")
+    rows = [(k.quantity, k.rule or "–", _HOLDS[k.holds] + k.measured) for k in judgement.checks]
+    checks = table(("measured", "must be", "here"), rows, f"Claim {c.number}: {c.quantity}. ✓ holds, ✕ does not.")
     files = ", ".join(f"<code>{html.escape(f)}</code>" for f in _short(judgement.files)) or "computed now, or none yet"
     runs = ", ".join(f"<code>revode reproduce {e.name}</code>" for e in registry.of_claim(c.number)) or "none yet"
     return (
-        '<details style="border-bottom: 1px solid var(--rv-line, #c9d0d8); padding: 0.3rem 0">'
-        f'<summary style="cursor: pointer"><strong>{c.number}.</strong> {html.escape(c.setup)}: '
+        f"<details><summary><strong>{c.number}.</strong> {html.escape(c.setup)}: "
         f"{_MARKS[judgement.verdict]} <strong>{judgement.verdict}</strong></summary>"
         f'<p style="margin: 0.4rem 0">{html.escape(c.quantity[0].upper() + c.quantity[1:])}. '
         f"Claimed: {html.escape(c.expected)} "
@@ -82,7 +79,9 @@ def verdicts(records: Records | None = None) -> Table:
     judged = claims.judgements(records)
     rows = [(name, *claims.counts(j for j in judged if j.claim.topic == name).values()) for name in claims.TOPICS]
     rows.append(("all", *claims.counts(judged).values()))
-    return table(("topic", *VERDICTS), rows, f"Verdicts on the {len(judged)} claims, computed from the result files.")
+    marks = [_MARKS[v] for v in VERDICTS]
+    legend = ", ".join(f"{mark} {v}" for v, mark in _MARKS.items())
+    return table(("topic", *marks), rows, f"Verdicts on the {len(judged)} claims, computed from the files: {legend}.")
 
 
 @styled
@@ -136,7 +135,8 @@ def paper_accuracies(data: str, records: Records | None = None) -> Table:
         full = [records[n]["final"]["test_accuracy"] for n in seeds(f"{model}-{data}") if n in records]
         few = [records[model + end]["final"]["test_accuracy"] for end in reduced if model + end in records]
         here = _percent(full) if full else f"not yet run: {registry.hours(run.gpu_minutes)} a seed"
-        row = (model, f"{spec.accuracy[data]:g} ({spec.sources['accuracy'].status})", here)
+        paper = f"{spec.accuracy[data]:.{1 if data == 'stl10' else 2}f}"  # as printed
+        row = (model, f"{paper} ({spec.sources['accuracy'].status})", here)
         rows.append((*row, _percent(few) if few else "–") if reduced else row)
     columns = ("network", "paper, %", "here, %") + (("reduced, %",) if reduced else ())
     note = " Reduced: 10,000 images and 2,000 steps, which no paper's number stands for." if reduced else ""
@@ -173,7 +173,7 @@ def all_experiments(records: Records | None = None) -> Table:
     return table(
         ("experiment", "question", "status and cost"),
         rows,
-        "All experiments of this package. `revode reproduce NAME` runs one. Times of results are wall-clock times; "
+        "All experiments; the command revode reproduce NAME runs one. Times of results are wall-clock times; "
         "the others are estimates.",
     )
 
