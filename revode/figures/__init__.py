@@ -107,6 +107,14 @@ from .multiscale import (
     warm_start,
     warm_start_table,
 )
+from .papers import (
+    STL10_OTHERS,
+    network_sources,
+    parameters_by_classes,
+    protocol_cost,
+    reduced_runs,
+    stl10_others,
+)
 from .results import Folded, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
@@ -116,14 +124,6 @@ from .segmentation import (
     segmented_scenes,
 )
 from .smoothness import kernel_change, smoothness_effect
-from .papers import (
-    STL10_OTHERS,
-    network_sources,
-    parameters_by_classes,
-    protocol_cost,
-    reduced_runs,
-    stl10_others,
-)
 from .thousand import (
     gradient_over_depth,
     thousand_drift,
