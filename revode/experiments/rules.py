@@ -305,6 +305,49 @@ def rings(records: Records) -> list[Check]:
     return out
 
 
+def _remainders(records: Records, depth: int | None = None) -> tuple[list[dict], list[str]]:
+    """Rows of the runs with remainders, of one depth or of all, and their files."""
+    files = _there(records, ["remainders", *seeds("remainders")])
+    rows = [row for f in files for row in records[f]["final"]["depths"] if depth in (None, row["depth"])]
+    return rows, files
+
+
+def remainders(records: Records) -> list[Check]:
+    """Claim 24."""
+    (rows, files), bits = _remainders(records), 200 * math.log2(1 / 0.9)
+    wrong = [float(row["wrong"]) for row in rows]
+    held = [row["bits"] for row in _remainders(records, 200)[0]]
+    return [
+        within("entries that differ in a bit, to 400 layers", wrong, 0, 0, files, "none", spread=False, form="{:.0f}"),
+        within("bits per entry at 200 layers, c = 0.9", held, 0.9 * bits, 1.1 * bits, files, f"{bits:.1f} to 10 %",
+               form="{:.1f}"),
+    ]  # fmt: skip
+
+
+def x_in_floats(records: Records) -> list[Check]:
+    """Claim 25."""
+    rows, files = _remainders(records, 100)
+    ratios = [row["x_in_float"] / row["float"] for row in rows]
+    what = "error at depth 100 over that of no buffer"
+    return [within(what, ratios, 0.1, 10, files, "a tenth to ten times: of one order", spread=False, form="{:.2f}")]
+
+
+def other_c(records: Records) -> list[Check]:
+    """Claim 26, with c = 0.9 for the paper's 1."""
+    out, left, all_files = [], [], []
+    for at, to, points in ((0.0, 0.9, 2.6), (0.9, 0.0, 1.3)):
+        files = _there(records, seeds(f"other-c-{at:g}"))
+        finals = [records[f]["final"] for f in files]
+        rows = [next(row for row in final["tested"] if row["c"] == to) for final in finals]
+        lost = [100 * (final["accuracy"] - row["before"]) for final, row in zip(finals, rows, strict=True)]
+        left += [100 * (final["accuracy"] - row["after"]) for final, row in zip(finals, rows, strict=True)]
+        all_files += files
+        out.append(within(f"c = {at:g} → {to:g}: loss", lost, 0, 2 * points, files,
+                          f"0 to {2 * points:g}, twice the paper's", form="{:.1f}", unit=" points"))  # fmt: skip
+    return [*out, within("both after further steps", left, -math.inf, 1, all_files, "less than 1 point", form="{:.1f}",
+                         unit=" points")]  # fmt: skip
+
+
 def _spread(found: tuple[Sequence[float], Sequence[str]], low: float, high: float) -> tuple:
     """Arguments of :func:`within` in its order."""
     values, files = found
