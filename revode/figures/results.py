@@ -52,9 +52,9 @@ def _line(judgement: claims.Judgement) -> tuple[str, str, str]:
 
 
 def _check(check: Check) -> str:
-    """A mark, what was measured, and what it must be."""
+    """A mark, what was measured, and what was wanted."""
     mark = _HOLDS[check.holds] if check.counts else "beside:"
-    rule = f" ({'must be ' * check.counts}{check.rule})" if check.rule else ""
+    rule = f" ({'wanted: ' * check.counts}{check.rule})" if check.rule else ""
     return f"{mark} {html.escape(check.quantity)}: <strong>{html.escape(check.measured)}</strong>{html.escape(rule)}"
 
 
