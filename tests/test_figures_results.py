@@ -24,8 +24,8 @@ def test_without_files_nothing_is_claimed():
     rows = figures.verdicts({}).rows
     assert rows[-1] == ("all", "● 2 reproduced, ○ 31 not yet run")  # depths and parameters are counted now
     shown = figures.paper_accuracies("cifar10", {})
-    assert all(row[2].startswith("not yet run, ") for row in shown.rows)
-    assert {word for _, word, _ in figures.all_experiments({}).lines} == {"not yet run"}
+    assert all(row[2].startswith("not yet run; ") for row in shown.rows)
+    assert {word for _, word, _ in figures.all_experiments({}).lines} == {"○ not yet run"}
     assert figures.agreement({}).alt
 
 
@@ -43,7 +43,7 @@ def test_accuracies_have_their_status_and_their_spread():
 def test_every_experiment_has_its_cost():
     shown = figures.all_experiments().lines
     found = {e.name: line for e, line in zip(registry.experiments().values(), shown, strict=True)}
-    assert found["claims"][1] == "finished"
+    assert found["claims"][1] == "● finished"
     assert results.load("claims")["evidence"]["hardware"]["cpu"] in found["claims"][2]
     assert "revode reproduce claims" in found["claims"][2]
     assert "It needs ImageNet" in found["imagenet-revnet"][2]

@@ -31,7 +31,7 @@ class Folded(Drawing):
 
     def _repr_html_(self) -> str:
         items = "".join(
-            f"<details><summary>{html.escape(text)}: <strong>{html.escape(word)}</strong></summary>{more}</details>"
+            f"<details><summary>{html.escape(text)} <strong>{html.escape(word)}</strong></summary>{more}</details>"
             for text, word, more in self.lines
         )
         return f'<figure class="rv-figure">{items}<figcaption>{html.escape(self.caption)}</figcaption></figure>'
@@ -52,9 +52,9 @@ def _line(judgement: claims.Judgement) -> tuple[str, str, str]:
 
 
 def _check(check: Check) -> str:
-    """A mark, what was measured, and what it must be."""
+    """A mark, what was measured, and what was wanted."""
     mark = _HOLDS[check.holds] if check.counts else "beside:"
-    rule = f" ({'must be ' * check.counts}{check.rule})" if check.rule else ""
+    rule = f" ({'wanted: ' * check.counts}{check.rule})" if check.rule else ""
     return f"{mark} {html.escape(check.quantity)}: <strong>{html.escape(check.measured)}</strong>{html.escape(rule)}"
 
 
@@ -144,7 +144,9 @@ def paper_accuracies(data: str, records: Records | None = None) -> Table:
         model = run.settings["model"]
         spec = MODELS[model]
         values = [records[n]["final"]["test_accuracy"] for n in seeds(f"{model}-{data}") if n in records]
-        here = _percent(values) if values else f"not yet run, {registry.hours(run.gpu_minutes)}"
+        here = (
+            _percent(values) if values else f"not yet run; {registry.hours(run.gpu_minutes)} a seed"
+        )  # long enough to be wrapped
         paper = f"{spec.accuracy[data]:.{1 if data == 'stl10' else 2}f}"  # as printed
         status = spec.sources["accuracy"].status
         rows.append((model, paper + ("?" if status == "unverified" else f" {status}"), here))
@@ -152,7 +154,7 @@ def paper_accuracies(data: str, records: Records | None = None) -> Table:
         ("network", "paper", "here"),
         rows,
         "Test accuracy in per cent, ours as mean ± standard deviation over seeds. Status of the paper's number: V, "
-        "read in a source; ?, unverified, recalled. Times are estimates for one seed on one H200.",
+        "read in a source; ?, unverified, recalled. Times are estimates for one H200.",
     )
 
 
@@ -182,7 +184,8 @@ def all_experiments(records: Records | None = None) -> Folded:
         files = ", ".join(f"<code>{html.escape(n)}</code>" for n in _short(found.there)) or "none"
         command = f"Run: <code>revode reproduce {html.escape(e.name)}</code>. " if e.runs else ""
         more = f"<p>{html.escape('. '.join(words))}. {command}Results: {files}.</p>"
-        lines.append((e.title, found.words, more))
+        mark = "reproduced" if not found.missing and took else "partly" if took else "not yet run"
+        lines.append((e.title, f"{_MARKS[mark]} {found.words}", more))
     return Folded(lines, "All experiments. Times of results are wall-clock times; the others are estimates.")
 
 
