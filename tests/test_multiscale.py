@@ -250,7 +250,9 @@ def test_to_size_goes_both_ways():
 
 
 def test_estimated_statistics_are_the_mean_over_the_batches():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01))
+    net(torch.randn(8, 3, 4, 4) + 9)  # what is to be forgotten
+    net.eval()
     batches = [torch.randn(8, 3, 4, 4) + k for k in range(3)]
     multiscale.estimate_statistics(net, iter(batches))
     with torch.no_grad():

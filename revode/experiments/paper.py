@@ -62,6 +62,16 @@ EXPERIMENTS = (
             _reduced("hamiltonian-74-exact", "hamiltonian-74", minutes=62, arithmetic="exact"),
         ),
     ),
+    Experiment(
+        "cifar100-reduced",
+        "CIFAR-100 at a reduced budget: 10,000 images, 2,000 steps",
+        (15,),
+        Source("calc", "no paper: the settings of Chang et al. 2018 with fewer images and steps"),
+        (
+            _reduced("cifar100-hamiltonian-74", "hamiltonian-74", data="cifar100"),
+            _reduced("cifar100-resnet-32", "resnet-32", minutes=38, data="cifar100"),
+        ),
+    ),
     Experiment("cifar10-table", "CIFAR-10, main table: 160 epochs", (14, 16, 20), _TABLE, _table("cifar10", 32)),
     Experiment("cifar100-table", "CIFAR-100, main table: 160 epochs", (15, 16), _TABLE, _table("cifar100", 32)),
     Experiment(

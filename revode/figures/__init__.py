@@ -107,7 +107,15 @@ from .multiscale import (
     warm_start,
     warm_start_table,
 )
-from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .papers import (
+    STL10_OTHERS,
+    network_sources,
+    parameters_by_classes,
+    protocol_cost,
+    reduced_runs,
+    stl10_others,
+)
+from .results import Folded, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
     composed_scenes,
@@ -116,6 +124,15 @@ from .segmentation import (
     segmented_scenes,
 )
 from .smoothness import kernel_change, smoothness_effect
+from .thousand import (
+    gradient_over_depth,
+    thousand_drift,
+    thousand_loss,
+    thousand_memory,
+    thousand_memory_table,
+    thousand_networks,
+    thousand_verdict,
+)
 from .training import (
     PLANNED,
     PROTOCOL,
@@ -204,6 +221,19 @@ __all__ = [
     "shares",
     "unit_circle",
     "norm_of_map",
+    "STL10_OTHERS",
+    "network_sources",
+    "parameters_by_classes",
+    "protocol_cost",
+    "reduced_runs",
+    "stl10_others",
+    "gradient_over_depth",
+    "thousand_drift",
+    "thousand_loss",
+    "thousand_memory",
+    "thousand_memory_table",
+    "thousand_networks",
+    "thousand_verdict",
     "FewLabels",
     "few_labels_cost",
     "few_labels_curve",
@@ -228,6 +258,7 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "Folded",
     "crossing_paths",
     "learned_solvers",
     "linear_gain",
@@ -237,7 +268,6 @@ __all__ = [
     "rings_over_depth",
     "seeds_table",
     "turned",
-    "Claims",
     "verdicts",
     "claims_of",
     "agreement",
