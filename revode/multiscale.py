@@ -1,7 +1,7 @@
-r"""Kernels of 3x3 convolutions at another resolution: the Galerkin map A_H = R A_h P.
+r"""Kernels of 3x3 convolutions at another resolution: the Galerkin map from A to Q A P.
 
-A 3x3 convolution A_h on a grid of pixels of side h acts on images of the coarser grid, of side H = n h, if one
-prolongs them to the fine grid (P), convolves, and restricts the result by averages over n x n pixels (R). The outcome
+A 3x3 convolution A on a grid of pixels acts on images of a coarser grid, of pixels n times as wide, if one prolongs
+them to the fine grid (P), convolves, and restricts the result by averages over n x n pixels (Q). The outcome
 is again a 3x3 convolution, whose kernel is a linear map of the fine one: a 9x9 matrix, for both prolongations the
 Kronecker product of a 3x3 matrix with itself, since everything is done in x and y alike. That matrix has an inverse,
 so kernels move in both directions.
@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from .data.sets import whole
 from .fields import choose
 
-#: Piecewise constant, P = n^2 R^T; or bilinear between the centres of the coarse pixels.
+#: Piecewise constant, P = n^2 Q^T; or bilinear between the centres of the coarse pixels.
 PROLONGATIONS = ("constant", "bilinear")
 
 #: Names of :func:`stencils`, in their order: which derivative each is.
@@ -38,26 +38,26 @@ STENCILS = ("mass", "dx", "dy", "dxx", "dxy", "dyy", "dxxy", "dxyy", "dxxyy")
 _ORDERS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2), (2, 1), (1, 2), (2, 2))  # of the derivatives in x and y
 
 
-def stencils(h: float = 1.0) -> Tensor:
+def stencils(side: float = 1.0) -> Tensor:
     """The nine 3x3 stencils that all kernels are combinations of, float64 of shape (9, 3, 3).
 
-    Each is a product of two of [1 2 1]/4, [-1 0 1]/(2 h) and [1 -2 1]/h^2, in y (rows) and in x (columns), and gives
-    the derivative of that name at unit weight, as cross-correlation, which is what torch calls a convolution. The
-    released code has some of them with another factor or sign (dx and dy 4/3, dxy -4, the mixed ones of higher order
-    -1/2 times these); that changes the coefficients of a kernel, and not what becomes of it at another resolution.
+    Each is a product of two of [1 2 1]/4, [-1 0 1]/(2 side) and [1 -2 1]/side^2, in y (rows) and in x (columns), and
+    gives the derivative of that name at unit weight, as cross-correlation, which is what torch calls a convolution. The
+    released code has some with another factor or sign: dx and dy 4/3, dxy -4, dxxyy -1/2 times these, and -1 times dxyy
+    under the name of dxxy. That changes the coefficients of a kernel, and not what becomes of it at another resolution.
 
     Args:
-        h: Side of a pixel.
+        side: Of a pixel.
     """
     line = torch.tensor([[1, 2, 1], [-1, 0, 1], [1, -2, 1]], dtype=torch.float64)
-    line = line / torch.tensor([4, 2 * h, h**2], dtype=torch.float64)[:, None]
+    line = line / torch.tensor([4, 2 * side, side**2], dtype=torch.float64)[:, None]
     return torch.stack([torch.outer(line[y], line[x]) for x, y in _ORDERS])
 
 
-def coefficients(kernel: Tensor, h: float = 1.0) -> Tensor:
+def coefficients(kernel: Tensor, side: float = 1.0) -> Tensor:
     """What a kernel (..., 3, 3) is made of: its coefficients (..., 9) in :func:`stencils`, float64."""
     _check_kernel(kernel)
-    return torch.linalg.solve(stencils(h).flatten(1).T, kernel.double().flatten(-2).mT).mT
+    return torch.linalg.solve(stencils(side).flatten(1).T, kernel.double().flatten(-2).unsqueeze(-1)).squeeze(-1)
 
 
 def line_map(prolongation: str = "constant", factor: int = 2) -> Tensor:
@@ -90,7 +90,7 @@ def galerkin(prolongation: str = "constant", factor: int = 2) -> Tensor:
 
 
 def restrict(kernel: Tensor, prolongation: str = "constant", factor: int = 2) -> Tensor:
-    """The kernel of R A_h P, for pixels ``factor`` times as wide.
+    """The kernel of Q A P, for pixels ``factor`` times as wide.
 
     It is that operator exactly on a periodic grid and inside any grid. With the piecewise constant P it is so at the
     border too, for zero padding on both grids; with the bilinear one, weights of the outermost pixels differ there.
@@ -137,7 +137,7 @@ def coarsen_space(network: nn.Module, prolongation: str = "constant", factor: in
     the pixel it is centred on, and is no Galerkin product of its own (which has three weights a line only with the
     piecewise constant P, and no inverse).
 
-    The norm of no convolution grows on an unbounded grid, since \|\|R\|\| \|\|P\|\| is at most 1.
+    The norm of no convolution grows on an unbounded grid, since \|\|Q\|\| \|\|P\|\| is at most 1.
 
     Args:
         network: Any module; of its parameters with four dimensions all are kernels, 3x3 or 1x1.

@@ -189,6 +189,30 @@ def galerkin(constant: float, bilinear: float, outside: float = 0.0) -> dict:
     return measured("multiscale-map", **ways)
 
 
+def multilevel(saved: float, refined: float, dip: float) -> dict:
+    made = measured("multilevel-times-resnet", saved=saved)
+    for kind, percent in (("copy", refined), ("full", 92.5)):
+        made |= training(*around(percent), stem=f"multilevel-{kind}-cifar10")
+    points = [
+        {"step": step, "test_accuracy": a} for step, a in ((10, 0.5), (20, 0.5 - dip), (30, 0.6), (40, 0.6 - dip))
+    ]
+    short = training(60, stem="multilevel-resnet-copy")["multilevel-resnet-copy-seed0"]
+    return made | {"multilevel-resnet-copy-seed0": short | {"curve": points, "settings": {"milestones": [10, 30]}}}
+
+
+def swiss_roll(*percents: float) -> dict:
+    made = {}
+    for network, percent in zip(("resnet", "antisymmetric", "hamiltonian"), percents, strict=True):
+        final = {"validation_accuracy_multilevel": percent / 100, "validation_accuracy_cold": 0.9}
+        made |= measured(f"swiss-roll-{network}-seed0", **final)
+    return made
+
+
+def remainders(wrong: int, bits: float, ratio: float = 1.0) -> dict:
+    rows = [{"depth": d, "wrong": wrong, "bits": bits, "float": 0.1, "x_in_float": 0.1 * ratio} for d in (100, 200)]
+    return measured("remainders", depths=rows)
+
+
 CASES = [
     *((n, REPRODUCED, lambda: calculated(1)) for n in (1, 2, 3, 4, 5, 6, 7, 8, 23)),
     *((n, FAILED, lambda: calculated(1e30)) for n in (2, 3, 5, 8, 23)),
@@ -227,6 +251,19 @@ CASES = [
     (22, REPRODUCED, lambda: rings(0.8, 1.0)),
     (22, PARTLY, lambda: rings(1.0, 1.0)),
     (22, FAILED, lambda: rings(1.0, 0.8)),
+    (24, REPRODUCED, lambda: remainders(0, 30)),
+    (24, PARTLY, lambda: remainders(0, 20)),
+    (24, FAILED, lambda: remainders(3, 20)),
+    (25, REPRODUCED, lambda: remainders(0, 30, 0.7)),
+    (25, FAILED, lambda: remainders(0, 30, 1e-6)),
+    (28, REPRODUCED, lambda: multilevel(0.43, 92.9, 0.1)),
+    (28, PARTLY, lambda: multilevel(0.43, 91.0, 0.1)),
+    (28, FAILED, lambda: multilevel(0.1, 91.0, -0.1)),
+    (29, REPRODUCED, lambda: measured("residual-norms-trained", slope_trained=-0.9)),
+    (29, FAILED, lambda: measured("residual-norms-trained", slope_trained=-0.2)),
+    (31, REPRODUCED, lambda: swiss_roll(100, 99.5, 100)),
+    (31, PARTLY, lambda: swiss_roll(80, 99.5, 100)),
+    (31, FAILED, lambda: swiss_roll(80, 80, 80)),
     (30, REPRODUCED, lambda: galerkin(2.0, 1.0)),
     (30, PARTLY, lambda: galerkin(1.0, 1.0)),
     (30, FAILED, lambda: galerkin(1.0, 2.0, outside=0.1)),

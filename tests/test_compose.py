@@ -60,6 +60,8 @@ def test_pixels_are_copied_from_given_images_unchanged():
         assert (c.diff(dim=axis).abs()[same & (masks.diff(dim=axis) == 0)] <= 1).float().mean() > 0.95
     lying = masks > 0
     assert ((y - 7.5) ** 2 + (x - 7.5) ** 2)[lying].sqrt().max() < RADIUS[1] * side * (1 + 2 * 2**0.5 * WAVE)
+    assert x[lying].float().mean().item() == pytest.approx(7.5, abs=0.2)  # cut from the middle, mirrored or not
+    assert y[lying].float().mean().item() == pytest.approx(7.5, abs=0.2)
     edge = (y == 0) | (y == side - 1) | (x == 0) | (x == side - 1)
     assert not (edge & lying).any()  # no straight piece of an image's border is a cue
 

@@ -34,7 +34,7 @@ def pair(bundle, images: int, seed: int, first: float, second: float, **more) ->
 def test_without_files_nothing_is_claimed_and_the_cost_is_told(bundle, data):
     table = figures.few_labels_table(data)
     assert all(row[1:5] == ("not yet run",) * 3 + ("not yet decided",) for row in table.rows)
-    assert all(row[6].startswith("6 of 6, about") and "CPU-minutes" in row[6] for row in table.rows)
+    assert all(row[6].startswith("6 of 6 (") and "min)" in row[6] for row in table.rows)
     told = figures.few_labels_verdict(data)
     assert "0 of 18 runs" in told
     assert "neither shown nor contradicted yet" in told
@@ -104,8 +104,9 @@ def test_figures_show_every_seed_and_only_what_is_there(bundle):
     assert "not yet run at 1,000" in drawing.alt
     assert "not yet run at 2,000" in drawing.alt, "no pair"
     cost = {row[0]: row for row in figures.few_labels_cost().rows}
-    assert cost["few-labels-cifar10"][1:4] == ("in part", "5 of 18", "10")
-    assert "H200" in cost["few-labels-cifar10-gpu"][4]
+    assert cost["few-labels-cifar10"][1:3] == ("5 of 18 runs", "10 min")
+    assert cost["few-labels-cifar10-gpu"][1] == "not yet run"
+    assert "H200" in cost["few-labels-cifar10-gpu"][3]
 
 
 def test_the_protocol_is_that_of_the_files(bundle):

@@ -10,7 +10,6 @@ import torch
 
 from revode import models
 from revode.experiments import momentum_memory as measure
-from revode.experiments import rules
 from revode.fixed_point import FixedPoint, fraction
 
 from .training import RECIPE, TINY
@@ -63,22 +62,3 @@ def test_every_run_has_its_function():
     for experiment in measure.EXPERIMENTS:
         for run in experiment.runs:
             assert callable(getattr(measure, run.make.partition(":")[2]))
-
-
-def test_verdicts_of_the_claims():
-    rows = [{"depth": d, "wrong": 0, "float": 0.2, "x_in_float": 0.3, "bits": 31.0} for d in (100, 200)]
-    other = {"accuracy": 0.75, "tested": [{"c": 0.0, "before": 0.74, "after": 0.75}]}
-    records = {
-        "remainders": {"final": {"depths": rows}},
-        "other-c-0.9-seed0": {"final": other},
-        "other-c-0-seed0": {"final": {"accuracy": 0.75, "tested": [{"c": 0.9, "before": 0.5, "after": 0.7}]}},
-    }
-    assert [c.holds for c in rules.remainders(records)] == [True, True]
-    assert [c.holds for c in rules.x_in_floats(records)] == [True]
-    lost_from_0, lost_from_9, left = rules.other_c(records)
-    assert (lost_from_0.holds, lost_from_9.holds, left.holds) == (False, True, False)
-    assert left.values == pytest.approx((5.0, 0.0))
-    rows[0] |= {"wrong": 1, "x_in_float": 1e-3}
-    assert rules.remainders(records)[0].holds is False
-    assert rules.x_in_floats(records)[0].holds is False
-    assert [c.holds for c in rules.remainders({})] == [None, None]

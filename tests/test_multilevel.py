@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from revode import Network, build
+from revode import Network, TrainConfig, build
+from revode.experiments import multilevel
 from revode.fields import AntisymmetricField, BranchField, SymmetricField
 from revode.multilevel import carry, origins, refine
 from revode.schemes import Euler, Hamiltonian, Leapfrog, Midpoint, Momentum, RevNet
 from revode.stage import Stage
 
-SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "euler")
+SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "momentum", "euler")
 BOTH = pytest.mark.parametrize("interpolation", ["copy", "linear"])
 
 
@@ -88,10 +89,23 @@ def test_momentum_keeps_its_equation():
 def test_momenta_of_layers_follow_their_layers(learn):
     stage = smooth_stage(lambda h: Momentum(h, [0.5, 0.9, 0.8], learn=learn), BranchField, 3)
     finer = refine(stage)
-    assert [float(c) for c in finer.scheme.c] == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
-    assert isinstance(finer.scheme.c, torch.Tensor) == learn
+    assert list(finer.scheme.c) == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
     assert len(finer(torch.ones(1, 4, dtype=torch.float64))) == 1
     assert refine(smooth_stage(lambda h: Momentum(h, 0.0), BranchField, 2)).scheme.c == 0  # x' = f(x) stays that
+
+
+@pytest.mark.parametrize("learn_c", ["no", "shared", "layer"])
+def test_the_momentum_of_a_network_is_halved_once(learn_c, x):
+    net = network("momentum", (2, 2), c=0.8, learn_c=learn_c)
+    finer = refine(net)
+    schemes = [stage.scheme for stage in finer.stages]
+    assert {scheme.h for scheme in schemes} == {0.1}
+    values = [c for s in schemes for c in (s.c if isinstance(s.c, tuple) else [s.c])]
+    assert values == pytest.approx([0.9] * len(values))
+    assert len({id(s) for s in schemes}) == len({id(stage.scheme) for stage in net.stages})
+    again = Network(**finer.settings)
+    again.load_state_dict(finer.state_dict())
+    torch.testing.assert_close(again.eval()(x), finer.eval()(x))
 
 
 @BOTH
@@ -206,7 +220,8 @@ def test_networks_of_one_weight_differ_by_h(scheme):
     weights = network(scheme, (2, 2), normalization="none", h=1.0)
     gaps = []
     for n in (16, 32):
-        net = network(scheme, (n, n), normalization="none", h=0.2 / n, activation="tanh")
+        more = {"c": 1 - 1 / n} if scheme == "momentum" else {}  # eps = 0.2
+        net = network(scheme, (n, n), normalization="none", h=0.2 / n, activation="tanh", **more)
         for name in ("stem", "transitions", "fc"):
             getattr(net, name).load_state_dict(getattr(weights, name).state_dict())
         for stage, first in zip(net.stages, weights.stages, strict=True):
@@ -300,3 +315,97 @@ def test_a_momentum_network_is_refined_once_whatever_it_shares(learn):
     carry(before, net, finer, after)
     finer(torch.randn(2, 3, 4, 4)).sum().backward()
     after.step()
+
+
+# --- the experiments ------------------------------------------------------------------------------------------------
+
+
+def test_counted_savings():
+    """Those of arXiv 1710.10348: its formula for equal cycles, and 43.75 % for 60, 50 and 50 epochs."""
+    for k, percent in enumerate((0, 25, 41.7, 53.1, 61.25, 67.2)):
+        equal = multilevel.counted_saving([1] * (k + 1))
+        assert equal == pytest.approx(1 - (2 ** (k + 1) - 1) / (2**k * (k + 1)))
+        assert 100 * equal == pytest.approx(percent, abs=0.05)
+    assert multilevel.counted_saving((60, 50, 50)) == 0.4375
+
+
+def test_measured_times_are_combined_by_the_schedule(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr(multilevel.time, "process_time", lambda: next(clock) ** 2 / 100)
+    found = multilevel.measure_times(seed=0, units=(2, 2, 2), parts=(3, 1), batch=2, rounds=1)
+    seconds = [level["seconds"] for level in found.curve]
+    assert [level["units"] for level in found.curve] == [[2, 2, 2], [4, 4, 4]]
+    assert seconds == pytest.approx([0.09, 0.13])  # 5^2 - 4^2 and 7^2 - 6^2
+    assert found.final["saved"] == pytest.approx(1 - (3 * 0.09 + 0.13) / (4 * 0.13))
+    assert found.final["saved_counted"] == 1 - (3 / 2 + 1) / 4
+
+
+def test_residual_norms_of_a_known_field():
+    """F(Y) = Y in every block: the norm of what is added is h times that of the state."""
+    net = network("euler", (3, 2), normalization="none")
+
+    class Same(nn.Module):
+        def forward(self, y):
+            return y
+
+    for stage in net.stages:
+        stage.blocks = nn.ModuleList(nn.ModuleList([Same()]) for _ in stage.blocks)
+    rows = multilevel.residual_norms(net, torch.randn(2, 3, 8, 8))
+    assert [(row["unit"], row["block"]) for row in rows] == [(0, 0), (0, 1), (0, 2), (1, 0)]
+    assert [row["relative"] for row in rows] == pytest.approx([0.2] * 4)
+    assert rows[1]["norm"] == pytest.approx(1.2 * rows[0]["norm"])
+    finer = multilevel.residual_norms(refine(net), torch.randn(2, 3, 8, 8))
+    assert [row["relative"] for row in finer] == pytest.approx([0.1] * 9)
+
+
+def test_the_swiss_roll_is_the_groups():
+    train, validation = multilevel.swiss_roll()
+    assert train.x.shape == validation.x.shape == (513, 2)
+    assert train.y.sum() + validation.y.sum() == 513
+    both = torch.cat((train.x, validation.x))
+    radius = both.norm(dim=1)
+    assert radius.min() == 0
+    assert radius.max() == pytest.approx(1.2)
+    outer = train.x[train.y == 1].norm(dim=1)
+    assert outer.min() == pytest.approx(0.2, abs=0.003)
+
+
+@pytest.mark.parametrize("name", multilevel.SWISS)
+def test_a_swiss_roll_network_is_of_its_equation(name):
+    model = multilevel.Classifier(name, 4, seed=0)
+    x = torch.randn(3, 2, dtype=torch.float64)
+    y = torch.nn.functional.pad(x, (0, 2))
+    for block in model.stage.blocks:
+        k = block[0].weight
+        if name == "resnet":
+            y = y + 5 * torch.tanh(y @ k.T)
+        elif name == "antisymmetric":
+            y = y + 5 * torch.tanh(y @ (k - k.T - 1e-4 * torch.eye(4)).T)
+        else:
+            a, b = y.chunk(2, dim=1)
+            a = a + 5 * torch.tanh(b @ k.T)
+            y = torch.cat((a, b - 5 * torch.tanh(a @ k)), dim=1)
+    torch.testing.assert_close(model.features(x), y)
+
+
+def test_a_swiss_roll_run_is_one_of_its_parts():
+    found = multilevel.measure_swiss_roll(seed=0, first=2, last=3, evaluations=6, layer_evaluations=48)
+    warm = [p for p in found.curve if p["start"] == "multilevel"]
+    assert [p["layers"] for p in warm] == [4, 8, 8]
+    assert warm[0]["objective"] > warm[2]["objective"]
+    assert warm[1]["cost"] == warm[0]["cost"] == 4 * warm[0]["evaluations"]
+    cold = [p for p in found.curve if p["start"] == "cold"]
+    assert cold[0]["validation_accuracy"] < 0.7
+    assert cold[-1]["cost"] <= found.final["cost"] == warm[-1]["cost"]
+
+
+def test_runs_are_settings_of_training():
+    for experiment in multilevel.EXPERIMENTS:
+        names = [run.name for run in experiment.runs]
+        assert len(set(names)) == len(names)
+        for run in experiment.runs:
+            if run.make == "train":
+                config = TrainConfig(**run.settings, seed=run.seed).resolved(10_000)
+                assert config.refine == "off" or (config.units, len(config.milestones)) == ((2, 2, 2), 2)
+            else:
+                assert hasattr(multilevel, run.make.partition(":")[2])

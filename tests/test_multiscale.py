@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from revode import data, multiscale, train
+from revode import checkpoint, data, multiscale, train
 from revode.errors import CheckpointError
 from revode.experiments import multiscale as experiment
 from revode.experiments import smoothness
@@ -134,6 +134,7 @@ def test_a_kernel_is_the_sum_of_its_stencils():
     kernel = random_kernel(2)
     parts = coefficients(kernel, 0.5)
     torch.testing.assert_close(torch.einsum("ni,ikl->nkl", parts, stencils(0.5)), kernel)
+    torch.testing.assert_close(coefficients(kernel[0], 0.5), parts[0])
 
 
 @pytest.mark.parametrize("n", [2, 3])
@@ -249,7 +250,9 @@ def test_to_size_goes_both_ways():
 
 
 def test_estimated_statistics_are_the_mean_over_the_batches():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01))
+    net(torch.randn(8, 3, 4, 4) + 9)  # what is to be forgotten
+    net.eval()
     batches = [torch.randn(8, 3, 4, 4) + k for k in range(3)]
     multiscale.estimate_statistics(net, iter(batches))
     with torch.no_grad():
@@ -317,6 +320,19 @@ def test_a_training_that_begins_with_others_weights_goes_on_with_its_own(tiny):
     fit_quietly(parts, resume=True)
     a, b = weights(whole.out), weights(parts.out)
     assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_checkpoint_from_before_there_were_these_settings_goes_on(tiny):
+    c = tiny("old", steps=2, limit_seconds=0.0)
+    fit_quietly(c)
+    file = f"{c.out}/{train.CHECKPOINT}"
+    state = checkpoint.load(file)
+    newer = ("image_size", "init", "prolongation", "schedule", "lr_min", "units", "refine", "carry", "fast")
+    state["config"] = {k: v for k, v in state["config"].items() if k not in newer}
+    checkpoint.save(file, state)
+    with pytest.raises(CheckpointError, match="image_size = 16 differs from None"):
+        fit_quietly(dataclasses.replace(c, image_size=16), resume=True)
+    assert fit_quietly(dataclasses.replace(c, limit_seconds=None), resume=True)["status"] == "finished"
 
 
 def test_what_a_training_refuses(tiny):

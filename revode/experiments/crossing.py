@@ -7,12 +7,14 @@ the same start, the same inputs and the same number of steps of Adam (the releas
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..models import Source
+from ..stage import Stage
+from . import toys
 from ._base import Experiment, Measured, Run
 from .toys import DEPTH, MOMENTA, Trained, block, fit, packed, seeded, states, tied
 
@@ -102,6 +104,13 @@ def _turning(depth: int, seed: int, steps: int, rate: float) -> dict:
     slope = least_slope(field, states(network, x))
     found = {"depth": depth, "start": before, "mse": error(network), "least_slope": slope, "p": p}
     return found | {"weights": packed(field)}
+
+
+def kept(record: Mapping, c: float, step: int | None = None) -> Stage:
+    """The network of the record at this c, after so many steps of training; None: at the end."""
+    field = block(1)
+    toys.kept(field, record, c, step)
+    return tied(field, c)
 
 
 EXPERIMENTS = (

@@ -39,7 +39,7 @@ def dense(kernel: Tensor, n: int) -> Tensor:
 
 
 def dense_restriction(n: int, factor: int = 2) -> Tensor:
-    """The matrix R of averages over factor x factor pixels of n x n, ((n / factor)^2, n^2)."""
+    """The matrix Q of averages over factor x factor pixels of n x n, ((n / factor)^2, n^2)."""
     line = torch.eye(n // factor, dtype=torch.float64).repeat_interleave(factor, dim=1) / factor
     return torch.kron(line, line)
 
@@ -96,10 +96,15 @@ def measure_map(*, seed: int, n: int = 16, factors: tuple[int, ...] = (2, 3)) ->
 
 
 @torch.no_grad()
-def _answers(network: Network, images: data.ImageSet) -> Tensor:
+def answers_of(network: Network, images: data.ImageSet) -> Tensor:
     """The classes that a network in eval mode finds."""
     network.eval()
     return torch.cat([network(x).argmax(1) for x in _inputs(network, images)])
+
+
+def accuracy(network: Network, images: data.ImageSet) -> float:
+    """The share of images that a network with an attribute ``meta`` classifies rightly."""
+    return _share(answers_of(network, images) == images.labels)
 
 
 def _inputs(network: Network, images: data.ImageSet) -> Iterator[Tensor]:
@@ -129,7 +134,7 @@ def transfer(network: Network, train_set: data.ImageSet, test_set: data.ImageSet
     at_new = test_set.resized(new)
     statistics = train_set.resized(new)
     right = lambda answers: _share(answers == test_set.labels)  # noqa: E731
-    found = {"trained on": {"kept": right(_answers(network, test_set.resized(old)))}}
+    found = {"trained on": {"kept": right(answers_of(network, test_set.resized(old)))}}
     ways = {"kernels as they are": (network, at_new, statistics)}
     for p in multiscale.PROLONGATIONS:
         ways[f"kernels, {p}"] = (multiscale.to_size(network, old, new, p), at_new, statistics)
@@ -141,10 +146,10 @@ def transfer(network: Network, train_set: data.ImageSet, test_set: data.ImageSet
         ways[way] = (network, change(at_new), change(statistics))
     answers = {}
     for way, (moved, images, others) in ways.items():
-        answers[way] = _answers(moved, images)
+        answers[way] = answers_of(moved, images)
         moved = copy.deepcopy(moved)
         multiscale.estimate_statistics(moved, _inputs(moved, others))
-        found[way] = {"kept": right(answers[way]), "estimated": right(_answers(moved, images))}
+        found[way] = {"kept": right(answers[way]), "estimated": right(answers_of(moved, images))}
     found["agreement"] = {
         p: _share(answers[f"kernels, {p}"] == answers[f"images, {p}" if new < old else "images, averaged"])
         for p in multiscale.PROLONGATIONS
@@ -267,7 +272,7 @@ def measure_warm_start(
         curve.extend({"start": start} | {k: p[k] for k in keys} for p in record["curve"])
         again = copy.deepcopy(network)
         multiscale.estimate_statistics(again, _inputs(again, train_set.resized(side)))
-        answers = _answers(again, test_set.resized(side))
+        answers = answers_of(again, test_set.resized(side))
         return _end(record) | {"estimated_accuracy": _share(answers == test_set.labels)}, network
 
     with tempfile.TemporaryDirectory() as folder:

@@ -21,6 +21,7 @@ IMAGENET, RESNET_101, RESNET_101_CIFAR = 1_281_167, 7.80e9, 2.51e9
 _NO_IMAGENET = "ImageNet, which revode does not read"
 
 _OTHER = "1710.10348"  # the paper on multilevel training has a table of its own
+_RESNET_50 = gpu_minutes("resnet-50", 80_000, 100, 32)
 _TABLE = Source("unverified", "main table of Chang et al. 2018 (arXiv 1709.03698), recalled")
 
 
@@ -61,6 +62,16 @@ EXPERIMENTS = (
             _reduced("hamiltonian-74-exact", "hamiltonian-74", minutes=62, arithmetic="exact"),
         ),
     ),
+    Experiment(
+        "cifar100-reduced",
+        "CIFAR-100 at a reduced budget: 10,000 images, 2,000 steps",
+        (15,),
+        Source("calc", "no paper: the settings of Chang et al. 2018 with fewer images and steps"),
+        (
+            _reduced("cifar100-hamiltonian-74", "hamiltonian-74", data="cifar100"),
+            _reduced("cifar100-resnet-32", "resnet-32", minutes=38, data="cifar100"),
+        ),
+    ),
     Experiment("cifar10-table", "CIFAR-10, main table: 160 epochs", (14, 16, 20), _TABLE, _table("cifar10", 32)),
     Experiment("cifar100-table", "CIFAR-100, main table: 160 epochs", (15, 16), _TABLE, _table("cifar100", 32)),
     Experiment(
@@ -69,6 +80,26 @@ EXPERIMENTS = (
         (17,),
         Source("V", "STL-10 table of Chang et al. 2018, as listed by Papers with Code; its recipe is recalled"),
         _table("stl10", 96),
+    ),
+    Experiment(
+        "multilevel-table",
+        "CIFAR-10, 160 epochs: ResNet-50 begun with 2-2-2 blocks and doubled twice, against the full network",
+        (28,),
+        Source("V", "Chang et al. 2018 (arXiv 1710.10348), table of errors and times: 7.10 and 7.58 % error"),
+        tuple(
+            Run(
+                f"multilevel-{kind}-cifar10-seed{seed}",
+                "train",
+                {"model": "resnet-50", "data": "cifar10"} | how,
+                seed,
+                gpu_minutes=round(share * _RESNET_50, 1),
+            )
+            for seed in SEEDS
+            for kind, how, share in (
+                ("copy", {"units": (2, 2, 2), "h": 1.0, "refine": "copy"}, 0.5625),  # block-steps of the full network
+                ("full", {"h": 0.25}, 1.0),
+            )
+        ),
     ),
     Experiment(
         "momentum-101",

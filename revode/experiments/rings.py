@@ -8,7 +8,7 @@ authors' code does.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -17,6 +17,7 @@ from torch.nn.functional import cross_entropy
 
 from ..models import Source
 from ..stage import Stage
+from . import toys
 from ._base import Experiment, Measured, Run
 from .toys import MOMENTA, block, fit, seeded, tied
 
@@ -88,6 +89,11 @@ def measure_rings(
     if weights:
         final |= {"kept": [k for k in KEPT if k <= steps], "weights": kept}
     return Measured(final, curve)
+
+
+def kept(record: Mapping, c: float, step: int | None = None) -> Rings:
+    """The network of the record at this c, after so many steps of training; None: at the end."""
+    return toys.kept(Rings(c), record, c, step)
 
 
 LONG = {"momenta": (0.0,), "steps": 5000}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -94,6 +94,27 @@ def unpacked(module: nn.Module, text: str) -> nn.Module:
     vector = torch.from_numpy(stability.unpack(text, "<f4")).to(next(module.parameters()))
     vector_to_parameters(vector, module.parameters())
     return module
+
+
+def kept(module: nn.Module, record: Mapping, c: float, step: int | None = None) -> nn.Module:
+    """The module with the weights that a result file keeps.
+
+    Args:
+        module: Of the record's experiment, untrained.
+        record: Result file of seed 0.
+        c: One of its momenta.
+        step: After how many steps of training; None: at the end.
+
+    Raises:
+        ValueError: if the record keeps no weights for this c or step.
+    """
+    weights = record["final"].get("weights", {})
+    if str(c) not in weights:
+        raise ValueError(f"c = {c!r}: {record['name']!r} keeps weights for c in {list(weights)}; take that of seed 0")
+    at = record["final"]["kept"]
+    if step not in (None, *at):
+        raise ValueError(f"step = {step!r} must be one of {at}")
+    return unpacked(module, weights[str(c)][-1 if step is None else at.index(step)])
 
 
 def states(stage: Stage, x: Tensor, steps: int | None = None, **kwargs) -> Tensor:

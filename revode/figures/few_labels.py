@@ -7,7 +7,7 @@ from statistics import fmean, stdev
 from typing import NamedTuple
 
 from .. import models
-from ..experiments import Run
+from ..experiments import Run, registry
 from ..experiments import few_labels as few
 from ..experiments.checks import finished, interval
 from ..experiments.cost import GPU
@@ -113,7 +113,7 @@ def few_labels_curve(data: str = "cifar10") -> Drawing:
         there = [p for p in points if p.accuracy[network]]
         for p in there:
             values = list(p.accuracy[network].values())
-            left.plot([shift * p.images] * len(values), values, "o", color=COLORS[scheme], markersize=3.5, alpha=0.55)
+            left.plot([shift * p.images] * len(values), values, "o", color=COLORS[scheme], markersize=4.5, alpha=0.55)
             words[network].append(f"{_mean(p.accuracy[network])} at {p.images:,}")
         if there:
             means = [fmean(p.accuracy[network].values()) for p in there]
@@ -174,9 +174,8 @@ def few_labels_table(data: str = "cifar10") -> Table:
     for p in few_labels_results(data):
         gain, verdict = _told(p.gains)
         fits = [f"{fmean(p.training[n].values()):.0f}" if p.training[n] else "–" for n in few.PAPER]
-        left = f"{len(p.missing)} of {p.planned}" if p.missing else "none"
-        if p.missing:
-            left += f", about {sum(r.cpu_minutes or 0 for r in p.missing):.0f} CPU-minutes"
+        minutes = registry.total(p.missing, "cpu") or 0
+        left = f"{len(p.missing)} of {p.planned} ({registry.hours(minutes)})" if p.missing else "none"
         accuracy = [_mean(p.accuracy[n]) for n in few.PAPER]
         rows.append((f"{p.images:,}", *accuracy, gain, verdict, " / ".join(fits), left))
     name, tested = _SETS[data]
@@ -185,7 +184,8 @@ def few_labels_table(data: str = "cifar10") -> Table:
         rows,
         f"{name}, tested on {tested}. Accuracies: mean ± standard deviation over seeds. Gain: mean of the differences "
         "of one seed's two networks ± half of its 95 % interval by Student's t; a network is “above” where that "
-        "interval does not hold 0. Training accuracy is with augmentation, over the last steps.",
+        "interval does not hold 0. Training accuracy is with augmentation, over the last steps. In "
+        "brackets, what the missing runs would take on one core, estimated.",
     )
 
 
@@ -213,7 +213,8 @@ def few_labels_verdict(data: str = "cifar10") -> str:
     else:
         verdict = "neither shown nor contradicted yet"
     lines.append(f"“Hamiltonian always above ResNet”: {verdict}.")
-    lines.append("Rule: contradicted if ResNet is above at one size; holds if Hamiltonian is above at every size.")
+    lines.append("Rule: contradicted if ResNet is above at one size,")
+    lines.append("      holds if Hamiltonian is above at every size.")
     return "\n".join(lines)
 
 
@@ -261,29 +262,21 @@ def few_labels_protocol(data: str = "cifar10") -> Table:
     )
 
 
-def duration(minutes: float) -> str:
-    """Minutes in words, in hours from 100 on."""
-    return f"{minutes / 60:.1f} h" if minutes >= 100 else f"{minutes:.0f} min" if minutes >= 1 else "less than a minute"
-
-
 def few_labels_cost() -> Table:
     """What has been run of each of the four experiments with few labels, and what the rest would take."""
     records, rows = finished(), []
     for e in few.EXPERIMENTS:
-        done = [records[r.name] for r in e.runs if r.name in records]
-        rest = [r for r in e.runs if r.name not in records]
-        took = f"{fmean(r['wall_seconds'] for r in done) / 60:.0f}" if done else "–"
-        cpu, gpu = ([getattr(r, f"{d}_minutes") for r in rest] for d in ("cpu", "gpu"))
-        parts = [
-            f"{duration(sum(minutes))} on {where}"
-            for minutes, where in ((cpu, "one CPU core"), (gpu, f"one {GPU}"))
-            if rest and None not in minutes
+        found = registry.status(e, records)
+        took = [records[n]["wall_seconds"] / 60 for n in found.there]
+        rest = [
+            f"{registry.hours(minutes)} on {where}"
+            for kind, where in (("cpu", "one CPU core"), ("gpu", f"one {GPU}"))
+            if (minutes := registry.total(found.missing, kind)) is not None
         ]
-        status = "not yet run" if not done else "finished" if not rest else "in part"
-        rows.append((e.name, status, f"{len(done)} of {len(e.runs)}", took, " or ".join(parts) or "–"))
+        rows.append((e.name, found.words, registry.hours(fmean(took)) if took else "–", " or ".join(rest) or "–"))
     return table(
-        ("experiment", "status", "runs", "minutes a run", "what is missing would take"),
+        ("experiment", "status", "a run took", "what is missing would take"),
         rows,
-        "Minutes a run: measured, wall-clock, with evaluation and whatever else the machine did. What is missing: "
+        "A run took: mean, wall-clock, with evaluation and whatever else the machine did. What is missing: "
         "estimated; on a GPU from counted work, right to a factor of two or three.",
     )

@@ -61,7 +61,7 @@ def kernels_at_two_scales(names: Sequence[str] = ("mass", "dx", "dxx")) -> Drawi
         drawings.append(show(figure, f"Kernels of the stencil {name} at two scales; its own coefficient is {said}."))
     return beside(
         *drawings,
-        caption="Fine pixels have side 1, coarse ones side 2. Each stencil, its restriction R A P with either "
+        caption="Fine pixels have side 1, coarse ones side 2. Each stencil, its restriction Q A P with either "
         "prolongation, and the stencil of the same derivative on the coarse grid. Blue positive, red negative.",
     )
 
@@ -79,7 +79,7 @@ def stencil_coefficients(factor: int = 2) -> Table:
         (title, *(found[p][key] for p in found))
         for title, key in (
             ("weights outside 3x3", "outside_3x3"),
-            ("distance from R A P by dense matrices", "from_dense"),
+            ("distance from Q A P by dense matrices", "from_dense"),
             ("error of the round trip", "round_trip"),
             ("condition number of the 9x9 map", "condition"),
             ("norm of the map", "norm"),
@@ -106,6 +106,10 @@ def _percent(values: Sequence[float]) -> str:
     return f"{statistics.fmean(values):.1f}{spread}"
 
 
+def _not_yet(what: str) -> Table:
+    return table(("status",), [("not yet run",)], f"There is no result file yet of {what}: see `revode experiments`.")
+
+
 def _found(name: str) -> dict | None:
     """A bundled result, if it is there and finished."""
     if name not in results.names():
@@ -119,21 +123,20 @@ def warm_starts() -> list[dict]:
     return [r for name in results.names() if name.startswith("multiscale-warm-start") and (r := _found(name))]
 
 
-def _transfers() -> dict[str, tuple[list[dict], int, int]]:
-    """For each network: what :func:`revode.experiments.multiscale.transfer` found, a dict a seed, and both sizes."""
-    found: dict[str, tuple[list[dict], int, int]] = {}
+def _transfers() -> dict[str, list[dict]]:
+    """What :func:`revode.experiments.multiscale.transfer` found, one of them a seed, by network, data and sizes."""
+    found: dict[str, list[dict]] = {}
     if bundled := _found("multiscale-bundled"):
-        for name, ways in bundled["final"].items():
-            found[f"{name}, CIFAR-10"] = [ways], 32, 16
+        found |= {f"{name}, CIFAR-10, 32 → 16": [ways] for name, ways in bundled["final"].items()}
     if warm := warm_starts():
         s = warm[0]["settings"]
-        found[f"{s['model']}, CIFAR-10"] = [r["final"]["transfer"] for r in warm], s["coarse_size"], s["size"]
+        label = f"{s['model']}, CIFAR-10, {s['coarse_size']} → {s['size']}"
+        found[label] = [r["final"]["transfer"] for r in warm]
     for old, new in ((48, 96), (96, 48)):
         if record := _found(f"multiscale-stl10-{old}-to-{new}"):
-            label = f"{record['settings']['model']}, STL-10 held out"
-            found[f"{label}, {old}"] = [record["final"]["transfer"]], old, new
-    return {f"{label.rsplit(', ', 1)[0] if label.endswith(str(v[1])) else label}, {v[1]} → {v[2]}": v
-            for label, v in found.items()}  # fmt: skip
+            label = f"{record['settings']['model']}, STL-10 held out, {old} → {new}"
+            found[label] = [record["final"]["transfer"]]
+    return found
 
 
 def transfer_accuracy(statistics: str = "estimated") -> Table:
@@ -143,7 +146,7 @@ def transfer_accuracy(statistics: str = "estimated") -> Table:
         statistics: Of batch normalization: "kept" from training or "estimated" at the resolution.
     """
     rows = []
-    for title, (seeds, _, _) in _transfers().items():
+    for title, seeds in _transfers().items():
         row = [title, _percent([s["trained on"]["kept"] for s in seeds])]
         row += [_percent([s[way][statistics] for s in seeds]) if way in seeds[0] else "–" for way in WAYS]
         rows.append(tuple(row))
@@ -158,16 +161,18 @@ def transfer_accuracy(statistics: str = "estimated") -> Table:
 
 
 @styled
-def transfer_ways(title: str | None = None) -> Drawing:
+def transfer_ways(title: str | None = None) -> Drawing | Table:
     """One line for each way to classify images of another size, with kept and with estimated statistics.
 
     Args:
         title: One of the rows of :func:`transfer_accuracy`; all if None.
     """
     found = _transfers()
+    if not found or (title and title not in found):
+        return _not_yet("what networks make of images of another size")
     found = found if title is None else {title: found[title]}
     drawings = []
-    for label, (seeds, _, _) in found.items():
+    for label, seeds in found.items():
         ways = [w for w in WAYS if w in seeds[0]]
         figure, ax = axes(1, 1, (3.6, 0.9 + 0.32 * len(ways)))
         own = statistics.fmean(s["trained on"]["kept"] for s in seeds)
@@ -189,7 +194,7 @@ def transfer_ways(title: str | None = None) -> Drawing:
         )
     return beside(
         *drawings,
-        caption="Open: the running statistics of training. Full: statistics estimated at the size that the network is "
+        caption="Open dots: the running statistics of training. Full dots: estimated at the size that the network is "
         "given. Dashed: the network on images of its own size. Grey: chance.",
     )
 
@@ -209,7 +214,7 @@ def warm_start() -> Drawing | Table:
     """Training loss and test accuracy at the fine resolution against cost, from a coarse network and from scratch."""
     records = warm_starts()
     if not records:
-        return table(("warm start against cold",), [("not yet run",)], "There is no result file of the warm start yet.")
+        return _not_yet("the warm start against the cold one")
     s = records[0]["settings"]
     share = (s["coarse_size"] / s["size"]) ** 2
     before = share * s["coarse_steps"]
@@ -243,7 +248,7 @@ def warm_start() -> Drawing | Table:
 def warm_start_table() -> Table:
     """The ends of the trainings of :func:`warm_start`, and how far they are above scratch at equal cost."""
     records = warm_starts()
-    rows = []
+    rows, said = [], []
     longer = "scratch, equal cost"
     for start in _STARTS if records else ():
         ends = [r["final"]["starts"][start] for r in records]
@@ -253,7 +258,11 @@ def warm_start_table() -> Table:
         ]
         gap = "–" if start == longer else f"{statistics.fmean(gaps):+.1f}"
         if start != longer and len(gaps) > 1:
-            gap += f" ± {statistics.stdev(gaps) / len(gaps) ** 0.5:.1f}"
+            error = statistics.stdev(gaps) / len(gaps) ** 0.5
+            gap += f" ± {error:.1f}"
+            where = "above" if statistics.fmean(gaps) > 0 else "below"
+            clear = abs(statistics.fmean(gaps)) > 2 * error
+            said.append(f"{start} {where if clear else 'as good as'} scratch at equal cost")
         rows.append(
             (
                 start,
@@ -269,7 +278,8 @@ def warm_start_table() -> Table:
         ("start", "steps", "training loss", "test accuracy, %", "with the run's own statistics, %", "over equal cost"),
         rows,
         f"Ends of the trainings, {len(records)} seeds: mean and standard deviation. Last column: points above training "
-        "from scratch at equal cost, paired by seed, with the standard error.",
+        "from scratch at equal cost, paired by seed, with the standard error"
+        + (f"; by twice that: {', '.join(said)}." if said else "."),
     )
 
 

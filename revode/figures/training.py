@@ -37,11 +37,19 @@ def in_protocol(record: dict) -> bool:
     return _shortened(record) and _arithmetic(record) == "float"
 
 
+def _of_chapter(record: dict) -> bool:
+    """Whether a training result is of a planned network on the plan's data set, with any number of images and steps."""
+    settings = record["settings"]
+    return settings["model"] in PLANNED and settings["data"] == PROTOCOL["data"] and _usual(settings)
+
+
 def _shortened(record: dict) -> bool:
     settings = record["settings"]
-    if record["kind"] != "training" or not PROTOCOL.items() <= settings.items():
-        return False
-    # Other experiments change something else: then it is not this protocol, though all of the above is the same.
+    return record["kind"] == "training" and PROTOCOL.items() <= settings.items() and _usual(settings)
+
+
+def _usual(settings: dict) -> bool:
+    """Whether a run changes nothing else: other experiments do, though they share the protocol."""
     recipe = MODELS[settings["model"]].recipe
     usual = {"smoothness": recipe.smoothness, "image_size": None, "init": None, "refine": "off"}
     return all(settings.get(name, value) == value for name, value in usual.items())
@@ -174,14 +182,14 @@ def protocol(model: str = "hamiltonian-74") -> Table:
 
 
 def planned_runs() -> Table:
-    """Each run of ``PLANNED`` with its status, and any other training result there is."""
+    """Each run of ``PLANNED`` with its status, and any other result of its networks on its data set."""
     runs = planned_results()
     of_plan = [record["name"] for *_, record in runs if record]
     rows = [_run_row(model, seed, record) for model, seed, record in runs]
     rows += [
         _run_row(r["settings"]["model"], r["seed"], r, other=not in_protocol(r))
         for r in results.everything("training")
-        if r["name"] not in of_plan
+        if r["name"] not in of_plan and _of_chapter(r)
     ]
     done = sum(bool(r) and r["status"] == "finished" for *_, r in runs)
     return table(
@@ -378,7 +386,7 @@ def training_curves() -> Drawing:
 def training_time() -> Table:
     """Speed and minutes from result files: of the shortened run, and what the paper's full recipe would take."""
     rows, gpu = [], False
-    for record in results.everything("training"):
+    for record in filter(_of_chapter, results.everything("training")):
         if not record["curve"] or (record["status"] != "finished" and not in_protocol(record)):
             continue
         gpu |= bool(record["evidence"]["hardware"]["gpu"])

@@ -344,8 +344,8 @@ class Run:
             group["lr"] = rate
         x, y = self.batch(self.step)
         try:
+            self.optimizer.zero_grad(set_to_none=True)  # first: a CUDA graph writes where the last gradients lie
             total, entropy, logits = self.loss(self.model, x, y)
-            self.optimizer.zero_grad(set_to_none=True)
             self.scaler.scale(total).backward()
         except (FixedPointRangeError, NonFiniteIncrementError, RecomputationError) as error:  # of exact arithmetic
             raise self.lost(f"step {self.step + 1} (learning rate {rate:g}): {error}") from error
@@ -511,8 +511,7 @@ class Run:
     def compare(self, state: dict) -> None:
         """Refuse a checkpoint of other settings."""
         mine = dataclasses.asdict(self.config) | {"processes": self.world}
-        usual = {f.name: f.default for f in dataclasses.fields(self.config)[1:]}  # of settings newer than the file
-        usual |= {"units": MODELS[self.config.model].units, "schedule": "steps"}
+        usual = dataclasses.asdict(TrainConfig(self.config.model).resolved(10**9))  # of settings newer than the file
         theirs = usual | state["config"] | {"processes": state.get("processes", 1)}
         for name, value in theirs.items():
             value = tuple(value) if isinstance(value, list) else value
