@@ -53,7 +53,7 @@ def test_the_words_are_the_numbers():
 
 def test_tables_have_a_row_for_each_network():
     rows = figures.seeds_table({"line": CROSSING}, (0.0, 0.9), "mse", "x").rows
-    assert [row[:2] for row in rows] == [("line: ResNet, c = 0", 3), ("line: momentum, c = 0.9", 3)]
+    assert [row[:2] for row in rows] == [("line: ResNet", 3), ("line: c = 0.9", 3)]
     assert rows[0][3] <= rows[0][2] <= rows[0][4]
     turned = figures.turned(results.load("crossing-turning"))
     assert [row[0] for row in turned.rows] == ["15 blocks", "16 blocks"]

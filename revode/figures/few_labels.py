@@ -68,7 +68,7 @@ def few_labels_results(data: str = "cifar10") -> list[FewLabels]:
                 record = records.get(few.name(network, data, images, seed))
                 if record:
                     accuracy[network][seed] = 100 * record["final"]["test_accuracy"]
-                    training[network][seed] = 100 * record["final"]["train_accuracy"]
+                    training[network][seed] = 100 * record["curve"][-1]["train_accuracy"]
         missing = tuple(run for run in runs if run.name not in records)
         out.append(FewLabels(images, accuracy, training, missing, len(runs)))
     return out

@@ -122,7 +122,7 @@ def segmentation_memory() -> Table:
             final = record["final"]
             shape = f" of {final['batch']} scenes"
             seconds = [r["final"]["cpu_seconds"] for r in records]
-            for memory in final["memory"][0].keys() - {"units"}:
+            for memory in sorted(final["memory"][0].keys() - {"units"}):
                 first, deeper = (f"{m[memory] / MIB:.1f}" for m in final["memory"])
                 rows.append(
                     (
