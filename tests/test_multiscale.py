@@ -308,7 +308,8 @@ def test_a_training_at_another_resolution_begins_with_moved_kernels(tiny):
         torch.testing.assert_close(weights(fine.out)["stem.weight"], wanted.detach(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(weights(fine.out)["fc.weight"], network.fc.weight.detach())
         mean = weights(fine.out)["stem_norm.running_mean"]
-        assert not torch.allclose(mean, network.stem_norm.running_mean, rtol=1e-2)  # estimated anew
+        # After two steps the running mean has 2 per cent of the batches' mean; estimated anew it has all of it.
+        assert mean.norm() > 5 * network.stem_norm.running_mean.norm()
     assert fit_quietly(fine, resume=True)["status"] == "finished"
 
 
