@@ -61,7 +61,7 @@ def test_above_and_alike_ask_for_the_interval():
     assert above("x", b, a, ()).holds is False
     assert alike("x", a, b, ()).holds is False
     assert alike("x", a, [2.0, 3.0, 4.0], ()).holds is True
-    assert above("x", a, [2.0, 3.0, 4.0], ()).holds is False  # not shown to be larger
+    assert above("x", [3.5, 3.6, 3.4], [2.0, 3.0, 4.0], ()).holds is False  # larger, but not shown to be
     assert above("x", a[:1], b[:1], ()).holds is None  # one seed decides nothing
     assert above("x", [], b, ()).measured == "not yet run"
 
@@ -208,6 +208,11 @@ def swiss_roll(*percents: float) -> dict:
     return made
 
 
+def remainders(wrong: int, bits: float, ratio: float = 1.0) -> dict:
+    rows = [{"depth": d, "wrong": wrong, "bits": bits, "float": 0.1, "x_in_float": 0.1 * ratio} for d in (100, 200)]
+    return measured("remainders", depths=rows)
+
+
 CASES = [
     *((n, REPRODUCED, lambda: calculated(1)) for n in (1, 2, 3, 4, 5, 6, 7, 8, 23)),
     *((n, FAILED, lambda: calculated(1e30)) for n in (2, 3, 5, 8, 23)),
@@ -246,6 +251,11 @@ CASES = [
     (22, REPRODUCED, lambda: rings(0.8, 1.0)),
     (22, PARTLY, lambda: rings(1.0, 1.0)),
     (22, FAILED, lambda: rings(1.0, 0.8)),
+    (24, REPRODUCED, lambda: remainders(0, 30)),
+    (24, PARTLY, lambda: remainders(0, 20)),
+    (24, FAILED, lambda: remainders(3, 20)),
+    (25, REPRODUCED, lambda: remainders(0, 30, 0.7)),
+    (25, FAILED, lambda: remainders(0, 30, 1e-6)),
     (28, REPRODUCED, lambda: multilevel(0.43, 92.9, 0.1)),
     (28, PARTLY, lambda: multilevel(0.43, 91.0, 0.1)),
     (28, FAILED, lambda: multilevel(0.1, 91.0, -0.1)),

@@ -22,10 +22,10 @@ def test_every_claim_is_shown_once_with_its_verdict():
 
 def test_without_files_nothing_is_claimed():
     rows = figures.verdicts({}).rows
-    assert rows[-1] == ("all", 2, 0, 0, 31)  # depths and parameters are counted now
+    assert rows[-1] == ("all", "● 2 reproduced, ○ 31 not yet run")  # depths and parameters are counted now
     shown = figures.paper_accuracies("cifar10", {})
-    assert all("not yet run: " in row[2] for row in shown.rows)
-    assert all("not yet run" in row[2] for row in figures.all_experiments({}).rows)
+    assert all(row[2].startswith("not yet run; ") for row in shown.rows)
+    assert {word for _, word, _ in figures.all_experiments({}).lines} == {"○ not yet run"}
     assert figures.agreement({}).alt
 
 
@@ -34,17 +34,18 @@ def test_accuracies_have_their_status_and_their_spread():
     names = [f"hamiltonian-74-cifar10-seed{s}" for s in range(3)]
     records = {n: record | {"final": {"test_accuracy": 0.92 + 0.001 * s}} for s, n in enumerate(names)}
     rows = {row[0]: row for row in figures.paper_accuracies("cifar10", records).rows}
-    assert rows["hamiltonian-74"] == ("hamiltonian-74", "92.76 (unverified)", "92.10 ± 0.10", "–")
-    assert rows["resnet-1202"][1] == "92.07 (V)"
+    assert rows["hamiltonian-74"] == ("hamiltonian-74", "92.76?", "92.10 ± 0.10")
+    assert rows["resnet-1202"][1] == "92.07 V"
     rows = figures.paper_accuracies("stl10", {}).rows
-    assert [row[1] for row in rows] == ["85.5 (V)", "84.6 (V)", "83.7 (V)"]
+    assert [row[1] for row in rows] == ["85.5 V", "84.6 V", "83.7 V"]
 
 
 def test_every_experiment_has_its_cost():
-    shown = figures.all_experiments()
-    rows = {row[0]: row[2] for row in shown.rows}
-    assert rows.keys() == registry.experiments().keys()
-    assert "finished" in rows["claims"]
-    assert results.load("claims")["evidence"]["hardware"]["cpu"] in rows["claims"]
-    assert "needs ImageNet" in rows["imagenet-revnet"]
-    assert "H200" in rows["imagenet-revnet"]
+    shown = figures.all_experiments().lines
+    found = {e.name: line for e, line in zip(registry.experiments().values(), shown, strict=True)}
+    assert found["claims"][1] == "● finished"
+    assert results.load("claims")["evidence"]["hardware"]["cpu"] in found["claims"][2]
+    assert "revode reproduce claims" in found["claims"][2]
+    assert "It needs ImageNet" in found["imagenet-revnet"][2]
+    assert "H200" in found["imagenet-revnet"][2]
+    assert "revode reproduce" not in found["imagenet-revnet"][2]

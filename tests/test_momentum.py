@@ -155,6 +155,8 @@ def test_snapshots_follow_the_present_value():
     s.scheme.c = 0.5
     assert len(snapshot_positions(primitive.numbers(s.shears()))) == 7
     assert worst(gradients(s, x), printed(s, x)) < 1e-4
+    unread = [Shear(1, 0, None, 1.0, torch.tensor(0.9)), Shear(0, 1, None)] * 3  # as in a compiled graph
+    assert snapshot_positions(unread) == [0, 2, 4]
 
 
 def test_values_are_read_once_for_a_stage(monkeypatch):

@@ -16,7 +16,7 @@ from revode.multilevel import carry, origins, refine
 from revode.schemes import Euler, Hamiltonian, Leapfrog, Midpoint, Momentum, RevNet
 from revode.stage import Stage
 
-SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "euler")
+SCHEMES = ("hamiltonian", "midpoint", "leapfrog", "revnet", "momentum", "euler")
 BOTH = pytest.mark.parametrize("interpolation", ["copy", "linear"])
 
 
@@ -89,10 +89,23 @@ def test_momentum_keeps_its_equation():
 def test_momenta_of_layers_follow_their_layers(learn):
     stage = smooth_stage(lambda h: Momentum(h, [0.5, 0.9, 0.8], learn=learn), BranchField, 3)
     finer = refine(stage)
-    c = finer.scheme.c.tolist() if learn else finer.scheme.c
-    assert list(c) == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
+    assert list(finer.scheme.c) == pytest.approx([0.75, 0.75, 0.95, 0.95, 0.9, 0.9])
     assert len(finer(torch.ones(1, 4, dtype=torch.float64))) == 1
     assert refine(smooth_stage(lambda h: Momentum(h, 0.0), BranchField, 2)).scheme.c == 0  # x' = f(x) stays that
+
+
+@pytest.mark.parametrize("learn_c", ["no", "shared", "layer"])
+def test_the_momentum_of_a_network_is_halved_once(learn_c, x):
+    net = network("momentum", (2, 2), c=0.8, learn_c=learn_c)
+    finer = refine(net)
+    schemes = [stage.scheme for stage in finer.stages]
+    assert {scheme.h for scheme in schemes} == {0.1}
+    values = [c for s in schemes for c in (s.c if isinstance(s.c, tuple) else [s.c])]
+    assert values == pytest.approx([0.9] * len(values))
+    assert len({id(s) for s in schemes}) == len({id(stage.scheme) for stage in net.stages})
+    again = Network(**finer.settings)
+    again.load_state_dict(finer.state_dict())
+    torch.testing.assert_close(again.eval()(x), finer.eval()(x))
 
 
 @BOTH
@@ -207,7 +220,8 @@ def test_networks_of_one_weight_differ_by_h(scheme):
     weights = network(scheme, (2, 2), normalization="none", h=1.0)
     gaps = []
     for n in (16, 32):
-        net = network(scheme, (n, n), normalization="none", h=0.2 / n, activation="tanh")
+        more = {"c": 1 - 1 / n} if scheme == "momentum" else {}  # eps = 0.2
+        net = network(scheme, (n, n), normalization="none", h=0.2 / n, activation="tanh", **more)
         for name in ("stem", "transitions", "fc"):
             getattr(net, name).load_state_dict(getattr(weights, name).state_dict())
         for stage, first in zip(net.stages, weights.stages, strict=True):

@@ -250,7 +250,9 @@ def test_to_size_goes_both_ways():
 
 
 def test_estimated_statistics_are_the_mean_over_the_batches():
-    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01)).eval()
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, momentum=0.01))
+    net(torch.randn(8, 3, 4, 4) + 9)  # what is to be forgotten
+    net.eval()
     batches = [torch.randn(8, 3, 4, 4) + k for k in range(3)]
     multiscale.estimate_statistics(net, iter(batches))
     with torch.no_grad():
@@ -306,7 +308,8 @@ def test_a_training_at_another_resolution_begins_with_moved_kernels(tiny):
         torch.testing.assert_close(weights(fine.out)["stem.weight"], wanted.detach(), rtol=1e-5, atol=1e-6)
         torch.testing.assert_close(weights(fine.out)["fc.weight"], network.fc.weight.detach())
         mean = weights(fine.out)["stem_norm.running_mean"]
-        assert not torch.allclose(mean, network.stem_norm.running_mean, rtol=1e-2)  # estimated anew
+        # After two steps the running mean has 2 per cent of the batches' mean; estimated anew it has all of it.
+        assert mean.norm() > 5 * network.stem_norm.running_mean.norm()
     assert fit_quietly(fine, resume=True)["status"] == "finished"
 
 

@@ -147,7 +147,7 @@ def _difference(quantity, rule, holds, a, b, files, *, paired=False, **more: Any
     if not a or not b:
         return Check(quantity, rule, **more)
     mean, half = interval(a, b, paired=paired)
-    n = f"{len(a)} pairs" if paired else f"n = {len(a)}, {len(b)}"
+    n = f"{len(a)} pair{'s' * (len(a) != 1)}" if paired else f"n = {len(a)}, {len(b)}"
     known = math.isfinite(half)
     text = f"{mean:+.2f}".replace("-", "−") + (f" ± {half:.2f} ({n})" if known else f" ({n}: no interval)")
     return Check(quantity, rule, (mean,), bool(holds(mean, half)) if known else None, tuple(files), text=text, **more)

@@ -200,17 +200,17 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         24, _ROUNDING, "Whole-number buffer, both states in fixed point", "error; bits per entry",
         "error 0; depth · log2(1/c): 30.4 bits at 200 layers, c = 0.9", ("calc",), _HERE,
-        rules.nothing("error of the recovered state", "bits per entry at 200 layers, c = 0.9"),
+        rules.remainders,
     ),
     Claim(
         25, _ROUNDING, "The same buffer, but x in float32, as released", "error",
         "that of no buffer: 0.12 against 0.17 at depth 100", ("calc",), f"released code of {_SANDER}",
-        rules.nothing("error at depth 100 over that of no buffer"),
+        rules.half_exact,
     ),
     Claim(
         26, _MOMENTUM, "c at test time other than in training, CIFAR-10", "loss of accuracy",
         "about 2.6 points for 0 → 1, 1.3 for 1 → 0; 20 more epochs recover it", ("V",), f"{_SANDER}, read off a figure",
-        rules.nothing("c = 0 → 1, points", "c = 1 → 0, points", "after 20 more epochs, points"),
+        rules.other_c,
     ),
     Claim(
         27, _MOMENTUM, "Depth 101, momentum against ResNet, 10 seeds", "accuracy on CIFAR-10 and CIFAR-100",

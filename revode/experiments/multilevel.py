@@ -429,7 +429,7 @@ EXPERIMENTS = (
                 cpu_minutes=minutes,
             )
             for seed in SEEDS
-            for network, minutes in (("hamiltonian", 1.8), ("resnet", 1.2), ("antisymmetric", 1.3))
+            for network, minutes in (("hamiltonian", 2.2), ("resnet", 1.4), ("antisymmetric", 1.9))
         ),
     ),
 )

@@ -72,8 +72,8 @@ EXPERIMENTS = (
             _reduced("cifar100-resnet-32", "resnet-32", minutes=38, data="cifar100"),
         ),
     ),
-    Experiment("cifar10-table", "CIFAR-10, main table: 160 epochs", (14, 16, 20), _TABLE, _table("cifar10", 32)),
-    Experiment("cifar100-table", "CIFAR-100, main table: 160 epochs", (15, 16), _TABLE, _table("cifar100", 32)),
+    Experiment("cifar10-table", "CIFAR-10, main table, 160 epochs", (14, 16, 20), _TABLE, _table("cifar10", 32)),
+    Experiment("cifar100-table", "CIFAR-100, main table, 160 epochs", (15, 16), _TABLE, _table("cifar100", 32)),
     Experiment(
         "stl10-table",
         "STL-10, official 5,000 and 8,000 images",

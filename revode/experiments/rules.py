@@ -192,8 +192,9 @@ def thousand(records: Records) -> list[Check]:
 # --- accuracy: claims 14 to 18 --------------------------------------------------------------------------------
 
 
-def _reduced(records: Records, model: str) -> Check:
-    values, files = accuracies(records, [model, f"{model}-seed1", f"{model}-seed2"])
+def _reduced(records: Records, model: str, data: str = "cifar10") -> Check:
+    stem = model if data == "cifar10" else f"{data}-{model}"
+    values, files = accuracies(records, [stem, f"{stem}-seed1", f"{stem}-seed2"])
     what = f"{model}, 10,000 images, 2,000 steps"
     return shown(what, values, files, "a reduced budget, not the claim's protocol", form="{:.2f}", unit=" %")
 
@@ -210,7 +211,7 @@ def pair(data: str, low: float, high: float) -> Callable[[Records], list[Check]]
         ]
         (a, some), (b, more) = found
         out.append(alike("Hamiltonian-74 − ResNet-32, points", a, b, some + more))
-        return out + [_reduced(records, model) for model in both if data == "cifar10"]
+        return out + [_reduced(records, model, data) for model in both]
 
     return checks
 
@@ -309,6 +310,60 @@ def _spread(found: tuple[Sequence[float], Sequence[str]], low: float, high: floa
     """Arguments of :func:`within` in its order."""
     values, files = found
     return values, low, high, files
+
+
+def _remainders(records: Records) -> tuple[list[str], dict[int, list[dict]]]:
+    """The files, and their rows by depth."""
+    files = _there(records, ["remainders", *seeds("remainders")])
+    rows: dict[int, list[dict]] = {}
+    for row in (r for f in files for r in records[f]["final"]["depths"]):
+        rows.setdefault(row["depth"], []).append(row)
+    return files, rows
+
+
+def remainders(records: Records) -> list[Check]:
+    """Claim 24."""
+    files, rows = _remainders(records)
+    wrong = [float(r["wrong"]) for at in rows.values() for r in at]
+    bits = [r["bits"] for r in rows.get(200, ())]
+    deepest = f", up to {max(rows)} layers" if rows else ""
+    return [
+        within(
+            f"entries that are not given back bit for bit{deepest}",
+            wrong,
+            0,
+            0,
+            files,
+            "0",
+            spread=False,
+            form="{:.0f}",
+        ),
+        within("bits an entry at 200 layers, c = 0.9", bits, 28.9, 31.9, files, "30.4 to 5 %", form="{:.1f}"),
+    ]
+
+
+def half_exact(records: Records) -> list[Check]:
+    """Claim 25."""
+    files, rows = _remainders(records)
+    at = [r for r in rows.get(100, ()) if r["float"] and r["x_in_float"]]
+    ratio = [r["x_in_float"] / r["float"] for r in at]
+    what = "error at depth 100 over that without a buffer"
+    return [within(what, ratio, 0.1, 10, files, "of one order: 0.1 to 10")]
+
+
+def other_c(records: Records) -> list[Check]:
+    """Claim 26: short trainings of a small network stand beside it."""
+    out = [Check(f"depth 101, c = {a} → {b}, points lost", "2.6" if a == 0 else "1.3") for a, b in ((0, 1), (1, 0))]
+    out.append(Check("depth 101, after 20 more epochs, points lost", "near 0"))
+    for trained, tested in ((0.0, 0.95), (0.9, 0.0)):
+        files = _there(records, seeds(f"other-c-{trained:g}"))
+        found = [(records[f]["final"]["accuracy"], r) for f in files for r in records[f]["final"]["tested"]
+                 if r["c"] == tested]  # fmt: skip
+        for key, what in (("before", "points lost"), ("after", "after further steps, points lost")):
+            values = [100 * (accuracy - row[key]) for accuracy, row in found if row[key] is not None]
+            title = f"momentum-32, short training, c = {trained:g} → {tested:g}: {what}"
+            out.append(shown(title, values, files, "not the claim's protocol", form="{:.2f}"))
+    return out
 
 
 # --- regularisation, multilevel, multiscale: claims 19, 28 to 31 ----------------------------------------------

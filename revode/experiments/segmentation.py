@@ -33,7 +33,7 @@ CLASSES = ("automobile", "frog", "horse", "ship")
 WIDTHS = {"euler": (16, 32, 64), "momentum": (16, 32, 64), "hamiltonian": (32, 64, 128)}
 #: Number of the colours, for each channel, that :func:`colour_iou` tells apart.
 COLOURS = 16
-#: Seed of the test scenes, the same for every run.
+#: Seed of the test scenes, the same for every run; no run may have it, since the seed gives the masks.
 TEST_SEED = 0
 #: Scenes of the bundled sample's test images whose masks are kept in a result, for the book's pictures.
 SHOWN = 4
@@ -131,7 +131,7 @@ def measure_segmentation(
     Adam on the mean cross-entropy of all pixels, each scene seen once. Test scenes are the same for every run.
 
     Args:
-        seed: Of weights and training scenes.
+        seed: Of weights and training scenes; not :data:`TEST_SEED`.
         scheme: One of :data:`WIDTHS`; "euler" is the plain network.
         steps: Of Adam.
         units: Blocks of each level.
@@ -148,7 +148,14 @@ def measure_segmentation(
         In ``final``: "miou", the mean of "iou" over "classes" (the ground first), "accuracy" of all pixels, the same of
         two trivial predictors, activations in "memory", "parameters", "cpu_seconds" of training, and in "shown" the
         label that is found for each pixel of the scenes of :func:`shown`, row by row, one digit each.
+
+    Raises:
+        ValueError: a setting is out of range, or ``seed`` is that of the test scenes.
     """
+    if seed == TEST_SEED:
+        raise ValueError(
+            f"seed = {seed} must not be {TEST_SEED}: training scenes would have the masks of the test scenes"
+        )
     for name, value in (("steps", steps), ("batch", batch), ("test_scenes", test_scenes), ("every", every)):
         whole(name, value, 1)
     train_set, test_set = data.load(images, "train"), data.load(images, "test")
@@ -222,7 +229,7 @@ EXPERIMENTS = (
         tuple(
             _run(scheme, seed, minutes)
             for schemes in ((("euler", 1.2), ("momentum", 1.5)), (("hamiltonian", 3.5),))
-            for seed in (0, 1, 2)
+            for seed in (1, 2, 3)
             for scheme, minutes in schemes
         ),
     ),

@@ -115,7 +115,7 @@ from .papers import (
     reduced_runs,
     stl10_others,
 )
-from .results import Claims, agreement, all_experiments, claims_of, paper_accuracies, verdicts
+from .results import Folded, agreement, all_experiments, claims_of, paper_accuracies, verdicts
 from .segmentation import (
     compare_segmentation,
     composed_scenes,
@@ -258,6 +258,7 @@ __all__ = [
     "alignment",
     "inverse_and_drift",
     "distance_over_depth",
+    "Folded",
     "crossing_paths",
     "learned_solvers",
     "linear_gain",
@@ -267,7 +268,6 @@ __all__ = [
     "rings_over_depth",
     "seeds_table",
     "turned",
-    "Claims",
     "verdicts",
     "claims_of",
     "agreement",

@@ -190,12 +190,12 @@ def orders(errors: Mapping[str, Sequence[float]]) -> Drawing:
     """Errors over the step size on logarithmic axes, with the observed order.
 
     Args:
-        errors: "h" and errors by name, as :func:`revode.experiments.linear_maps.second_order` gives them.
+        errors: "h" and errors by name, as ``revode.experiments.linear_maps.second_order`` gives them.
     """
     figure, ax = axes(1, 1, (5.0, 3.0))
     h = np.asarray(errors["h"])
     names = {
-        "momentum": ("momentum", "momentum, 1 − c = h/ε", "o"),
+        "momentum": ("momentum", "momentum, 1 − c = h/μ", "o"),
         "leapfrog": ("leapfrog", "leapfrog", "s"),
         "fixed c": ("euler", "momentum, fixed c", "^"),
     }
@@ -280,7 +280,7 @@ def seeds_table(records: Mapping[str, Sequence[Mapping]], momenta: Sequence[floa
     """Mean, least and largest value over seeds, a row for each c of each group of records.
 
     Args:
-        records: By a name, result files of "crossing" or "rings".
+        records: By a name, which may be empty, result files of "crossing" or "rings".
         momenta: Which c, where the records have it.
         key: "mse" or "accuracy".
         caption: What the table shows.
@@ -288,7 +288,10 @@ def seeds_table(records: Mapping[str, Sequence[Mapping]], momenta: Sequence[floa
     rows = []
     for name, group in records.items():
         for c in momenta:
+            rule = f"c = {c:g}" if c else "ResNet"
             values = [row[key] for r in group for row in r["final"]["momenta"] if math.isclose(row["c"], c)]
             if values:
-                rows.append((f"{name}: {_name(c)}", len(values), float(mean(values)), min(values), max(values)))
+                rows.append(
+                    (f"{name}: {rule}" if name else rule, len(values), float(mean(values)), min(values), max(values))
+                )
     return table(("network", "seeds", "mean", "least", "largest"), rows, caption)

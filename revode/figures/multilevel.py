@@ -44,7 +44,7 @@ def doubled_blocks(first: int = 3, levels: int = 3, interpolation: str = "copy")
             ax.text((j + 0.5) * h, 0.35 - level, name, ha="center", va="center", fontsize=10 if level < 2 else 8)
         ax.text(-0.06, 0.35 - level, f"h{f' / {2**level}' if level else ''}", ha="right", va="center")
         said.append(" ".join(names))
-    ax.set(xlim=(-0.35, first + 0.02), ylim=(0.05 - levels, 0.85))
+    ax.set(xlim=(-0.35, first + 0.02), ylim=(0.85 - levels, 0.85))
     ax.set_xticks(range(first + 1), ["0", *(f"{j} h" if j > 1 else "h" for j in range(1, first + 1))])
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
@@ -116,39 +116,46 @@ def time_saved(records: Iterable[Mapping]) -> Table:
     )
 
 
-def planned_or_done(experiment: Experiment, names: Iterable[str] = ()) -> Table:
-    """One row for each training of an experiment: error and time, or that it has not been run.
+def planned_or_done(experiment: Experiment) -> Table:
+    """One row for each kind of training of an experiment: error and time, or how long it will take.
 
     Args:
-        experiment: Its runs.
-        names: Results that are there; none given: the bundled ones.
+        experiment: Its runs; the results are the bundled ones.
     """
-    there = set(names or results.names())
-    rows = []
+    there = set(results.names())
+    kinds: dict[str, list[Run]] = {}
     for run in experiment.runs:
-        if run.make != "train":
-            continue
-        if run.name in there:
-            record = results.load(run.name)
-            error = f"{100 * (1 - record['final']['test_accuracy']):.2f} %"
-            rows.append((run.name, _blocks(run), error, f"{record['wall_seconds'] / 60:.1f} min"))
-        else:
-            rows.append((run.name, _blocks(run), "not yet run", f"about {run.cpu_minutes:.0f} min on one core"))
+        if run.make == "train":
+            kinds.setdefault(run.name.rpartition("-seed")[0], []).append(run)
+    rows = []
+    for runs in kinds.values():
+        done = [results.load(run.name) for run in runs if run.name in there]
+        minutes = statistics.mean([r["wall_seconds"] / 60 for r in done] or [run.cpu_minutes or 0 for run in runs])
+        error = [100 * (1 - r["final"]["test_accuracy"]) for r in done]
+        spread = f" (from {min(error):.1f} to {max(error):.1f})" if len(error) > 1 else ""
+        said = f"{statistics.mean(error):.1f} %{spread}" if done else "not yet run"
+        time = f"{minutes:.0f} min" if done else f"about {minutes:.0f} min each"
+        rows.append((_words(runs[0]), f"{len(done)} of {len(runs)}", said, time))
     return table(
-        ("run", "blocks", "test error", "time"), rows, "Trainings on 10,000 images of CIFAR-10, tested on all 10,000."
+        ("blocks", "runs", "test error", "time on one core"),
+        rows,
+        "Trainings on 10,000 images of CIFAR-10, tested on all 10,000 test images.",
     )
 
 
-def _blocks(run: Run) -> str:
-    units = run.settings["units"]
-    levels = len(run.settings["milestones"]) if run.settings["refine"] != "off" else 0
-    last = "-".join(str(n * 2**levels) for n in units)
-    return f"{'-'.join(map(str, units))} to {last}" if levels else last
+def _words(run: Run) -> str:
+    """Network, blocks and step of a run."""
+    s = run.settings
+    units, levels = s["units"], len(s["milestones"]) if s["refine"] != "off" else 0
+    blocks = ["-".join(str(n * 2**k) for n in units) for k in range(levels + 1)]
+    by = {"copy": " by copies", "linear": ", linear"}.get(s["refine"], "")
+    network = {"resnet-50": "ResNet", "hamiltonian-74": "Hamiltonian"}.get(s["model"], s["model"])
+    return f"{network} {' to '.join((blocks[0], blocks[-1])[: 1 + (levels > 0)])}{by}, h = {s['h'] / 2**levels:g}"
 
 
 @styled
 def error_over_cost(records: Iterable[Mapping]) -> Drawing:
-    """Test error on the way, against the blocks computed so far, of trainings with and without doubling.
+    """Test error on the way, over the steps and over the blocks computed, of trainings with and without doubling.
 
     Args:
         records: Results of trainings of one network, finished or not.
@@ -156,58 +163,74 @@ def error_over_cost(records: Iterable[Mapping]) -> Drawing:
     records = list(records)
     if not records:
         return table(("trainings",), [("none has been run yet",)], "Test error over steps and over cost.")
-    figure, (left, right) = axes(1, 2, (7.2, 3.3), sharey=True)
-    said: dict[str, list[float]] = {}
     full = max(sum(p["blocks"] for p in r["curve"]) for r in records)
-    for r in records:
-        kind = next(k for k in KINDS if f"-{k}-" in r["name"])
-        style, words = KINDS[kind]
-        error = [100 * (1 - p["test_accuracy"]) for p in r["curve"]]
-        cost = np.cumsum([p["blocks"] for p in r["curve"]]) / full
-        steps = [p["step"] / r["settings"]["steps"] for p in r["curve"]]
-        label = words if kind not in said else "_"
-        said.setdefault(kind, []).append(100 * (1 - r["final"].get("test_accuracy", np.nan)))
-        line(left, steps, error, style, label=label, linewidth=1.1)
-        line(right, cost, error, style, label=label, linewidth=1.1)
-    for m in records[0]["settings"]["milestones"]:
-        left.axvline(m / records[0]["settings"]["steps"], color=LINE, zorder=0)
-    left.set(xlabel="share of the steps", ylabel="test error, %", title="by steps")
-    right.set(xlabel="blocks computed, full run = 1", title="by cost")
-    right.legend(fontsize=8.5)
-    ends = {KINDS[k][1]: (statistics.mean(v), max(v) - min(v)) for k, v in said.items()}
-    text = "; ".join(f"{name} {mean:.1f} % (spread {spread:.1f})" for name, (mean, spread) in ends.items())
-    return show(
-        figure,
-        f"Test error over steps and over cost. At the end: {text}.",
-        "The same trainings over steps and over cost. Upright lines: the rate begins again, and the blocks may double.",
+    panels = []
+    for title, xlabel in (("by steps", "share of the steps"), ("by cost", "blocks computed, full run = 1")):
+        figure, ax = axes(1, 1, (3.5, 3.2))
+        said: dict[str, list[float]] = {}
+        for r in records:
+            kind = next(k for k in KINDS if f"-{k}-" in r["name"])
+            style, words = KINDS[kind]
+            error = [100 * (1 - p["test_accuracy"]) for p in r["curve"]]
+            steps = [p["step"] / r["settings"]["steps"] for p in r["curve"]]
+            cost = np.cumsum([p["blocks"] for p in r["curve"]]) / full
+            label = "_" if words in said else words
+            said.setdefault(words, []).append(error[-1])
+            line(ax, steps if title == "by steps" else cost, error, style, label=label, linewidth=1.1)
+        ax.set(xlabel=xlabel, ylabel="test error, %", title=title)
+        if title == "by steps":
+            for m in records[0]["settings"]["milestones"]:
+                ax.axvline(m / records[0]["settings"]["steps"], color=LINE, zorder=0)
+        else:
+            ax.legend(fontsize=8)
+        ends = "; ".join(f"{words} {statistics.mean(v):.1f} %" for words, v in said.items())
+        panels.append(show(figure, f"Test error {title}. At the end, mean over seeds: {ends}."))
+    return beside(
+        *panels,
+        caption="The same trainings over steps and over cost. Upright lines: the rate begins again, and the blocks may "
+        "double. Errors on the way are those of 1,000 test images.",
     )
+
+
+def _decades(ax) -> None:
+    """Round numbers on a logarithmic ordinate that spans little."""
+    low, high = ax.get_ylim()
+    low, high = low / 1.5, high * 1.5
+    ticks = [v * 10.0**k for k in range(-3, 4) for v in (1, 2, 5) if low <= v * 10.0**k <= high]
+    ax.set_yticks(ticks, [f"{v:g}" for v in ticks])
+    ax.set_yticks([], minor=True)
+    ax.set_ylim(low, high)
 
 
 @styled
 def residual_norms(record: Mapping) -> Drawing:
-    """What each block adds, relative to the state before it, over its place in the network.
+    """What each block adds: relative to the state before it, over its place, and the mean over the number of blocks.
 
     Args:
         record: Result of :func:`revode.experiments.multilevel.measure_norms`.
     """
-    figure, (left, right) = axes(1, 2, (7.2, 3.0))
+    (left_figure, left), (right_figure, right) = (axes(1, 1, (3.5, 3.0)) for _ in range(2))
     said = []
     for row in record["curve"]:
         trained = row["network"] is not None
         values = [r["relative"] for r in row["rows"]]
         at = (np.arange(len(values)) + 0.5) / len(values)
         style = "hamiltonian" if trained else "euler"
-        name = row["network"] or f"{row['blocks']} blocks, untrained"
         line(left, at, values, style, marker="." if trained else "", linewidth=1.6 if trained else 0.9, label="_")
         right.plot(row["blocks"], row["mean"], "o" if trained else "s", color=COLORS[style], markersize=5)
-        said.append(f"{name}: {row['mean']:.3g}")
-    left.set(xlabel="place in the network", ylabel="added, relative to the state", yscale="log")
-    right.set(xlabel="blocks", ylabel="mean norm of what is added", xscale="log", yscale="log")
-    return show(
-        figure,
-        f"Size of what a block adds. Means: {'; '.join(said)}.",
-        "Left: each block, trained (dots) and untrained. Right: the mean over all blocks of the root mean square of an "
-        "entry; squares are untrained networks of the same widths.",
+        said.append(f"{row['network'] or 'untrained'} with {row['blocks']} blocks {row['mean']:.3g}")
+    left.set(xlabel="place in the network", ylabel="added / state", yscale="log", title="each block")
+    right.set(xlabel="blocks", ylabel="mean norm of what is added", xscale="log", yscale="log", title="mean")
+    depths = sorted({row["blocks"] for row in record["curve"]})
+    right.set_xticks(depths, [str(n) for n in depths])
+    right.set_xticks([], minor=True)
+    for ax in (left, right):
+        _decades(ax)
+    return beside(
+        show(left_figure, "What each block adds relative to the state, over its place in the network."),
+        show(right_figure, f"Mean norm of what a block adds: {'; '.join(said)}."),
+        caption="Green dots: trained. Orange: untrained networks of the same widths. Right: the mean over all blocks "
+        "of the root mean square of an entry.",
     )
 
 
@@ -221,42 +244,50 @@ def swiss_roll_runs(records: Iterable[Mapping]) -> Drawing:
     records = list(records)
     if not records:
         return table(("runs",), [("none has been made yet",)], "The Swiss roll, from a coarse start and a cold one.")
-    figure, (left, right) = axes(1, 2, (7.2, 3.2))
-    said: dict[tuple[str, str], list[float]] = {}
-    for r in records:
-        network = r["settings"]["network"]
-        for start, dash in (("multilevel", "-"), ("cold", (0, (2, 1.5)))):
-            points = [p for p in r["curve"] if p["start"] == start and p["evaluations"]]
-            cost = [p["cost"] for p in points]
-            label = f"{network}, {start}" if (network, start) not in said else "_"
-            said.setdefault((network, start), []).append(100 * points[-1]["validation_accuracy"])
-            options = {"color": COLORS[NETWORKS[network]], "linestyle": dash, "linewidth": 1.1, "label": label}
-            left.plot(cost, [100 * p["validation_accuracy"] for p in points], **options)
-            right.plot(cost, [p["growth"] for p in points], **options)
-    left.set(xlabel="layers evaluated", ylabel="validation accuracy, %", xscale="log")
-    right.set(xlabel="layers evaluated", ylabel="norm of features / norm of points", xscale="log", yscale="log")
-    left.legend(fontsize=7.5)
-    text = "; ".join(f"{n}, {s} {statistics.mean(v):.1f} %" for (n, s), v in said.items())
-    return show(
-        figure,
-        f"Validation accuracy at the end, mean over seeds: {text}.",
-        "Solid: from 16 layers on, doubled. Dashed: the deepest network from a cold start, at the same cost.",
+    panels = []
+    for key, scale, title, yscale in (
+        ("validation_accuracy", 100.0, "validation accuracy, %", "linear"),
+        ("growth", 1.0, "norm of features / norm of points", "log"),
+    ):
+        figure, ax = axes(1, 1, (3.5, 3.2))
+        said: dict[tuple[str, str], list[float]] = {}
+        for r in records:
+            name = r["settings"]["network"]
+            for start, dash in (("multilevel", "-"), ("cold", (0, (2, 1.5)))):
+                points = [p for p in r["curve"] if p["start"] == start and p["cost"]]
+                values = [scale * p[key] for p in points]
+                new = start == "multilevel" and (name, start) not in said
+                said.setdefault((name, start), []).append(values[-1])
+                options = {"color": COLORS[NETWORKS[name]], "linestyle": dash, "linewidth": 1.2}
+                ax.plot([p["cost"] for p in points], values, label=name if new else "_", **options)
+        ax.set(xlabel="layers evaluated", title=title, xscale="log", yscale=yscale)
+        if key == "growth":
+            _decades(ax)
+        else:
+            ax.legend(fontsize=8)
+        ends = "; ".join(f"{n}, {s} {statistics.mean(v):.3g}" for (n, s), v in said.items())
+        panels.append(show(figure, f"{title}. At the end, mean over seeds: {ends}."))
+    return beside(
+        *panels,
+        caption="Solid: from 16 layers on, doubled; dips are the doublings. Dashed: the deepest network from a cold "
+        "start, at the same cost. One line for each seed.",
     )
 
 
 @styled
-def plane_features(panels: Mapping[str, tuple[Tensor, Tensor]], caption: str) -> Drawing:
+def plane_features(panels: Mapping[str, Tensor], classes: Tensor, caption: str) -> Drawing:
     """Points in the plane, by class, in panels side by side.
 
     Args:
-        panels: By a title, features (N, 2 or more), of which two are drawn, and classes (N).
+        panels: By a title, features (N, 2 or more), of which two are drawn.
+        classes: Number of the class of each point, 0 or 1.
         caption: Text under them.
     """
     drawn = []
-    for title, (x, y) in panels.items():
+    for title, x in panels.items():
         figure, ax = axes(1, 1, (2.6, 2.6))
         for value, style, marker in ((0, "midpoint", "."), (1, "euler", "x")):
-            points = x[y == value].detach().numpy()
+            points = x[classes == value].detach().numpy()
             ax.plot(points[:, 0], points[:, 1], marker, color=COLORS[style], markersize=3, linestyle="none")
         ax.set(title=title, aspect="equal")
         ax.set_xticks([])

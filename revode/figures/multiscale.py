@@ -174,7 +174,7 @@ def transfer_ways(title: str | None = None) -> Drawing | Table:
     drawings = []
     for label, seeds in found.items():
         ways = [w for w in WAYS if w in seeds[0]]
-        figure, ax = axes(1, 1, (3.6, 0.9 + 0.32 * len(ways)))
+        figure, ax = axes(1, 1, (4.6, 1.3 + 0.3 * len(ways)))
         own = statistics.fmean(s["trained on"]["kept"] for s in seeds)
         ax.axvline(100 * own, color=SOFT, linewidth=1, linestyle=(0, (3, 2)))
         ax.axvline(10, color=LINE, linewidth=1)
@@ -187,8 +187,8 @@ def transfer_ways(title: str | None = None) -> Drawing | Table:
             words.append(f"{WAYS[way]} {_percent([s[way]['estimated'] for s in seeds])} %")
         ax.set(yticks=[-i for i in range(len(ways))], yticklabels=[WAYS[w] for w in ways], xlim=(0, 100))
         ax.set(ylim=(0.5 - len(ways), 0.5), xlabel="test accuracy, %")
-        ax.set_title(label, fontsize=9)
-        ax.legend(loc="lower right", fontsize=8)
+        figure.suptitle(label, x=0.01, ha="left", fontsize=10, fontweight="bold", color=INK)
+        figure.legend(loc="outside lower right", fontsize=8, ncols=2, frameon=False)
         drawings.append(
             show(figure, f"{label}: {_percent([own])} % at its own size; with estimated statistics {'; '.join(words)}.")
         )

@@ -4,50 +4,58 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
 from ..experiments import claims, registry
-from ..experiments.checks import VERDICTS, Records, finished, seeds
+from ..experiments.checks import Check, Records, finished, seeds
+from ..fields import choose
 from ..models import MODELS
 from .drawing import COLORS, LINE, Drawing, Table, axes, show, styled, table
 
 #: A second cue beside the word.
 _MARKS = {"reproduced": "●", "partly": "◐", "not reproduced": "✕", "not yet run": "○"}
-_HOLDS = {True: "✓ ", False: "✕ ", None: ""}
+_HOLDS = {True: "✓", False: "✕", None: "–"}
 
 
-class Claims(Drawing):
-    """Claims one below the other, each to be opened for its checks. Made by :func:`claims_of`.
+class Folded(Drawing):
+    """Lines one below the other, each to be opened for more: what a table of many words would be on a phone.
 
     Attributes:
-        judgements: What is shown.
+        lines: Of each its text, its last word or words, and the HTML that it hides.
     """
 
-    def __init__(self, judgements: Sequence[claims.Judgement], caption: str):
-        words = "; ".join(f"claim {j.claim.number}, {j.claim.setup}: {j.verdict}" for j in judgements)
-        super().__init__("", words, caption)
-        self.judgements = tuple(judgements)
+    def __init__(self, lines: Sequence[tuple[str, str, str]], caption: str):
+        super().__init__("", "; ".join(f"{text}: {word}" for text, word, _ in lines), caption)
+        self.lines = tuple(lines)
 
     def _repr_html_(self) -> str:
-        items = "".join(_claim(j) for j in self.judgements)
+        items = "".join(
+            f"<details><summary>{html.escape(text)} <strong>{html.escape(word)}</strong></summary>{more}</details>"
+            for text, word, more in self.lines
+        )
         return f'<figure class="rv-figure">{items}<figcaption>{html.escape(self.caption)}</figcaption></figure>'
 
 
-def _claim(judgement: claims.Judgement) -> str:
+def _line(judgement: claims.Judgement) -> tuple[str, str, str]:
     c = judgement.claim
-    rows = [(k.quantity, k.rule or "–", _HOLDS[k.holds] + k.measured) for k in judgement.checks]
-    checks = table(("measured", "must be", "here"), rows, f"Claim {c.number}: {c.quantity}. ✓ holds, ✕ does not.")
+    checks = "".join(f'<li style="margin: 0.2rem 0">{_check(k)}</li>' for k in judgement.checks)
     files = ", ".join(f"<code>{html.escape(f)}</code>" for f in _short(judgement.files)) or "computed now, or none yet"
     runs = ", ".join(f"<code>revode reproduce {e.name}</code>" for e in registry.of_claim(c.number)) or "none yet"
-    return (
-        f"<details><summary><strong>{c.number}.</strong> {html.escape(c.setup)}: "
-        f"{_MARKS[judgement.verdict]} <strong>{judgement.verdict}</strong></summary>"
-        f'<p style="margin: 0.4rem 0">{html.escape(c.quantity[0].upper() + c.quantity[1:])}. '
-        f"Claimed: {html.escape(c.expected)} "
-        f"(status: {', '.join(c.status)}; {html.escape(c.source)}).</p>{checks._repr_html_()}"
-        f'<p style="margin: 0.4rem 0; font-size: 0.85rem">Results: {files}. Run: {runs}.</p></details>'
+    more = (
+        f"<p>{html.escape(c.quantity[0].upper() + c.quantity[1:])}. Claimed: {html.escape(c.expected)} "
+        f"(status: {', '.join(c.status)}; {html.escape(c.source)}).</p>"
+        f'<ul style="list-style: none; padding: 0; margin: 0.5rem 0; font-size: 0.9rem">{checks}</ul>'
+        f'<p style="font-size: 0.85rem">Results: {files}. Run: {runs}.</p>'
     )
+    return f"{c.number}. {c.setup}", f"{_MARKS[judgement.verdict]} {judgement.verdict}", more
+
+
+def _check(check: Check) -> str:
+    """A mark, what was measured, and what was wanted."""
+    mark = _HOLDS[check.holds] if check.counts else "beside:"
+    rule = f" ({'wanted: ' * check.counts}{check.rule})" if check.rule else ""
+    return f"{mark} {html.escape(check.quantity)}: <strong>{html.escape(check.measured)}</strong>{html.escape(rule)}"
 
 
 def _short(names: Sequence[str], limit: int = 6) -> list[str]:
@@ -55,33 +63,37 @@ def _short(names: Sequence[str], limit: int = 6) -> list[str]:
     return [*names[:limit]] + ([f"and {len(names) - limit} more"] if len(names) > limit else [])
 
 
-def claims_of(name: str, records: Records | None = None) -> Claims:
-    """The claims of one topic.
+def claims_of(topic: str, records: Records | None = None) -> Folded:
+    """The claims of one topic, each with its verdict, its checks and its files.
 
     Args:
-        name: One of :data:`revode.experiments.claims.TOPICS`.
+        topic: One of :data:`revode.experiments.claims.TOPICS`.
         records: Finished results by name; by default the bundled ones.
 
     Raises:
         ValueError: there is no such topic.
     """
-    if name not in claims.TOPICS:
-        raise ValueError(f"name = {name!r} must be one of: {', '.join(claims.TOPICS)}")
+    choose("topic", topic, claims.TOPICS)
     records = finished() if records is None else records
-    found = [claims.judge(c, records) for c in claims.CLAIMS if c.topic == name]
-    numbers = claims.counts(found)
-    words = ", ".join(f"{n} {v}" for v, n in numbers.items() if n)
-    return Claims(found, f"{name}: {words}. Open a line for what was measured, and by which rule it was judged.")
+    found = [claims.judge(c, records) for c in claims.CLAIMS if c.topic == topic]
+    return Folded(
+        [_line(j) for j in found],
+        f"{topic}: {_counted(found)}. Open a line for what was measured, and by which rule it was judged: ✓ holds, "
+        "✕ does not, – has no number yet; what stands beside a claim does not count.",
+    )
+
+
+def _counted(judged: Iterable[claims.Judgement]) -> str:
+    """How many have which verdict, in words."""
+    return ", ".join(f"{_MARKS[v]} {n} {v}" for v, n in claims.counts(judged).items() if n)
 
 
 def verdicts(records: Records | None = None) -> Table:
     """How many claims of each topic have which verdict."""
     judged = claims.judgements(records)
-    rows = [(name, *claims.counts(j for j in judged if j.claim.topic == name).values()) for name in claims.TOPICS]
-    rows.append(("all", *claims.counts(judged).values()))
-    marks = [_MARKS[v] for v in VERDICTS]
-    legend = ", ".join(f"{mark} {v}" for v, mark in _MARKS.items())
-    return table(("topic", *marks), rows, f"Verdicts on the {len(judged)} claims, computed from the files: {legend}.")
+    rows = [(topic, _counted([j for j in judged if j.claim.topic == topic])) for topic in claims.TOPICS]
+    rows.append(("all", _counted(judged)))
+    return table(("topic", "claims"), rows, f"Verdicts on the {len(judged)} claims, computed from the result files.")
 
 
 @styled
@@ -125,26 +137,24 @@ def paper_accuracies(data: str, records: Records | None = None) -> Table:
         records: Finished results by name; by default the bundled ones.
     """
     records = finished() if records is None else records
-    reduced = {"cifar10": ("", "-seed1", "-seed2")}.get(data, ())
     rows = []
     for run in registry.find(f"{data}-table").runs:
         if run.seed:
             continue
         model = run.settings["model"]
         spec = MODELS[model]
-        full = [records[n]["final"]["test_accuracy"] for n in seeds(f"{model}-{data}") if n in records]
-        few = [records[model + end]["final"]["test_accuracy"] for end in reduced if model + end in records]
-        here = _percent(full) if full else f"not yet run: {registry.hours(run.gpu_minutes)} a seed"
+        values = [records[n]["final"]["test_accuracy"] for n in seeds(f"{model}-{data}") if n in records]
+        here = (
+            _percent(values) if values else f"not yet run; {registry.hours(run.gpu_minutes)} a seed"
+        )  # long enough to be wrapped
         paper = f"{spec.accuracy[data]:.{1 if data == 'stl10' else 2}f}"  # as printed
-        row = (model, f"{paper} ({spec.sources['accuracy'].status})", here)
-        rows.append((*row, _percent(few) if few else "–") if reduced else row)
-    columns = ("network", "paper, %", "here, %") + (("reduced, %",) if reduced else ())
-    note = " Reduced: 10,000 images and 2,000 steps, which no paper's number stands for." if reduced else ""
+        status = spec.sources["accuracy"].status
+        rows.append((model, paper + ("?" if status == "unverified" else f" {status}"), here))
     return table(
-        columns,
+        ("network", "paper", "here"),
         rows,
-        "Test accuracy, mean ± standard deviation over seeds. Status of the paper's number: V, read in a source; "
-        f"unverified, recalled.{note} Times are estimates for one H200.",
+        "Test accuracy in per cent, ours as mean ± standard deviation over seeds. Status of the paper's number: V, "
+        "read in a source; ?, unverified, recalled. Times are estimates for one H200.",
     )
 
 
@@ -155,27 +165,28 @@ def _percent(values: Sequence[float]) -> str:
     return f"{fmean(values):.2f} ± {stdev(values):.2f}"
 
 
-def all_experiments(records: Records | None = None) -> Table:
+def all_experiments(records: Records | None = None) -> Folded:
     """Every experiment: what it asks, how far it is, what it took or would take."""
     records = finished() if records is None else records
-    rows = []
+    lines = []
     for e in registry.experiments().values():
         found = registry.status(e, records)
         took = [records[n] for n in found.there]
-        words = [found.words]
+        words = [f"Claims {', '.join(map(str, e.claims))}" if e.claims else "No claim of the list"]
+        words.append(f"{e.source.text} (status: {e.source.status})")
         if took:
-            words.append(f"{registry.hours(sum(r['wall_seconds'] for r in took) / 60)} on {', '.join(_hardware(took))}")
+            spent = registry.hours(sum(r["wall_seconds"] for r in took) / 60)
+            words.append(f"The results took {spent} on {', '.join(_hardware(took))}")
         if found.missing or e.needs:
-            words.append(("rest: " if took else "") + (found.wait or "no cost known"))
+            words.append(f"What is missing would take {found.wait or 'a time that nobody has estimated'}")
         if e.needs:
-            words.append(f"needs {e.needs}")
-        rows.append((e.name, e.title, "; ".join(words)))
-    return table(
-        ("experiment", "question", "status and cost"),
-        rows,
-        "All experiments; the command revode reproduce NAME runs one. Times of results are wall-clock times; "
-        "the others are estimates.",
-    )
+            words.append(f"It needs {e.needs}")
+        files = ", ".join(f"<code>{html.escape(n)}</code>" for n in _short(found.there)) or "none"
+        command = f"Run: <code>revode reproduce {html.escape(e.name)}</code>. " if e.runs else ""
+        more = f"<p>{html.escape('. '.join(words))}. {command}Results: {files}.</p>"
+        mark = "reproduced" if not found.missing and took else "partly" if took else "not yet run"
+        lines.append((e.title, f"{_MARKS[mark]} {found.words}", more))
+    return Folded(lines, "All experiments. Times of results are wall-clock times; the others are estimates.")
 
 
 def _hardware(records: Sequence[dict]) -> list[str]:

@@ -13,7 +13,7 @@ from .training import judged
 #: Colour of each label in a picture of a mask, the ground first; Okabe and Ito's.
 COLOURS = ((70, 78, 88), (213, 94, 0), (0, 158, 115), (240, 228, 66), (86, 180, 233))
 COLOUR_NAMES = ("grey", "red", "green", "yellow", "blue")
-NETWORKS = {"euler": "plain"}
+NETWORKS = {"euler": "plain", "hamiltonian": "Hamiltonian"}
 
 
 def _records() -> dict[str, list[dict]]:
@@ -63,7 +63,7 @@ def _key(classes) -> str:
     return ", ".join(f"{colour} {name}" for colour, name in zip(COLOUR_NAMES, classes))
 
 
-def segmented_scenes(seed: int = 0) -> Film:
+def segmented_scenes(seed: int = 1) -> Film:
     """Scenes of test images that no run was trained on, their masks, and what the trained networks of a seed found.
 
     Args:
@@ -91,22 +91,24 @@ def segmentation_iou() -> Table:
     rows, trivial, scenes = [], {}, None
     for scheme, records in _records().items():
         finals = [r["final"] for r in records]
-        each = [_spread([100 * f["iou"][k] for f in finals]) if finals else "–" for k in range(len(classes))]
+        each = [f"{100 * np.mean([f['iou'][k] for f in finals]):.1f}" if finals else "–" for k in range(len(classes))]
         accuracy = _spread([100 * f["accuracy"] for f in finals]) if finals else "–"
-        rows.append((_name(scheme), len(finals), _spread([100 * f["miou"] for f in finals]), *each, accuracy))
+        name = f"{_name(scheme)}, {len(finals)} seed{'s' * (len(finals) != 1)}"
+        rows.append((name, _spread([100 * f["miou"] for f in finals]), accuracy, *each))
         for f, r in zip(finals, records):
             trivial, scenes = f, r["settings"]
-    for name, label in (("ground", "ground everywhere"), ("colour", "the colour's most frequent class")):
+    for name, label in (("ground", "ground everywhere"), ("colour", "by colour alone")):
         if trivial:
             mean = f"{100 * trivial['trivial_miou'][name]:.1f}"
             accuracy = f"{100 * trivial['trivial_accuracy']:.1f}" if name == "ground" else "–"
-            rows.append((label, "–", mean, *["–"] * len(classes), accuracy))
+            rows.append((label, mean, accuracy, *["–"] * len(classes)))
     steps = f" after {scenes['steps']:,} steps" if scenes else ""
     return table(
-        ("network", "seeds", "mean IoU", *classes, "pixels right"),
+        ("network", "mean IoU", "pixels right", *classes),
         rows,
         f"Intersection over union on scenes of test images{steps}, in percent: mean ± standard deviation between seeds "
-        "(n − 1). Mean IoU is over the classes and the ground; the last rows look at no content.",
+        "(n − 1). Mean IoU is over the classes and the ground; the last row gives each pixel the most frequent class "
+        "for its colour.",
     )
 
 
@@ -120,7 +122,7 @@ def segmentation_memory() -> Table:
             final = record["final"]
             shape = f" of {final['batch']} scenes"
             seconds = [r["final"]["cpu_seconds"] for r in records]
-            for memory in final["memory"][0].keys() - {"units"}:
+            for memory in sorted(final["memory"][0].keys() - {"units"}):
                 first, deeper = (f"{m[memory] / MIB:.1f}" for m in final["memory"])
                 rows.append(
                     (

@@ -91,8 +91,8 @@ class TrainConfig:
         amp: Precision of the increments, "off" (float32), "bf16" or "fp16"; the state stays float32.
         compile: Compile the network with torch.compile.
         fast: On a GPU all that makes it fast: ``compile`` with CUDA graphs, increments in half precision (``amp``, or
-            what :func:`half_precision` chooses), TensorFloat-32, cuDNN's quickest kernels, and SGD in one kernel. A
-            resumed run then repeats up to rounding, not bit for bit. On the CPU, SGD in one kernel alone.
+            what :func:`revode.train.half_precision` chooses), TensorFloat-32, cuDNN's quickest kernels, and SGD in one
+            kernel. A resumed run then repeats up to rounding, not bit for bit. On the CPU, SGD in one kernel alone.
         eval_every: Steps between evaluations; there is one more at the end, on all test images.
         eval_images: Number of test images, the first ones, of an evaluation before the end.
         checkpoint_every: Steps between checkpoints.
