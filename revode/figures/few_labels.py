@@ -27,7 +27,7 @@ class FewLabels(NamedTuple):
 
     Attributes:
         images: Number of training images.
-        accuracy: Test accuracy in per cent by network (:data:`revode.experiments.few_labels.PAPER`) and seed.
+        accuracy: Test accuracy in per cent by network ("hamiltonian", "resnet") and seed.
         training: Training accuracy over the last steps in per cent, likewise.
         missing: Runs of the plan without a finished result.
         planned: Number of runs of the plan.

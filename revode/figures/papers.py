@@ -112,13 +112,14 @@ def reduced_runs(data: str, records: Records | None = None) -> Table:
     rows, runs = [], registry.find(f"{data}-reduced").runs
     for run in runs:
         r = records.get(run.name)
+        model = run.settings["model"] + ", exact" * (run.settings.get("arithmetic") == "exact")
         if r is None:
             cost = registry.hours(run.cpu_minutes or math.nan) if run.cpu_minutes else "no cost known"
-            rows.append((run.settings["model"], run.seed, f"not yet run: about {cost} on a core", "–", "–", "–"))
+            rows.append((model, run.seed, f"not yet run: about {cost} on a core", "–", "–", "–"))
             continue
         final = r["final"]
         rows.append(
-            (run.settings["model"], run.seed, f"{100 * final['test_accuracy']:.2f} % of {final['test_images']:,}",
+            (model, run.seed, f"{100 * final['test_accuracy']:.2f} % of {final['test_images']:,}",
              f"{100 * r['curve'][-1]['train_accuracy']:.2f} %", registry.hours(r["wall_seconds"] / 60),
              (r["evidence"]["commit"] or "–")[:9])
         )  # fmt: skip
