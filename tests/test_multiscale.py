@@ -375,6 +375,11 @@ def test_warm_start_and_transfer_on_the_sample(tiny, monkeypatch):
 
 def test_change_of_kernels():
     net = Network("hamiltonian", (3, 3), (4, 8), seed=0)
+    for path, change in zip(net.paths(), net.kernel_change(), strict=True):
+        pairs = zip(path[:-1], path[1:], change, strict=True)
+        for k, (first, second, found) in enumerate(pairs):
+            mean = (first.norm() ** 2 + second.norm() ** 2) / 2
+            assert found == pytest.approx(((second - first).norm() / mean.sqrt()).item(), rel=1e-5), k
     with torch.no_grad():
         for path in net.paths():
             for j, k in enumerate(path):
