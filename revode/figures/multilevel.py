@@ -100,7 +100,7 @@ def time_saved(records: Iterable[Mapping]) -> Table:
     """Seconds of a step at each level, and the share of time that the schedule saves, counted and by them.
 
     Args:
-        records: Results of :func:`revode.experiments.multilevel.measure_times`.
+        records: Results of ``revode.experiments.multilevel.measure_times``.
     """
     rows = []
     for record in records:
@@ -207,7 +207,7 @@ def residual_norms(record: Mapping) -> Drawing:
     """What each block adds: relative to the state before it, over its place, and the mean over the number of blocks.
 
     Args:
-        record: Result of :func:`revode.experiments.multilevel.measure_norms`.
+        record: Result of ``revode.experiments.multilevel.measure_norms``.
     """
     (left_figure, left), (right_figure, right) = (axes(1, 1, (3.5, 3.0)) for _ in range(2))
     said = []
@@ -239,7 +239,7 @@ def swiss_roll_runs(records: Iterable[Mapping]) -> Drawing:
     """Validation accuracy and growth of features over cost, from a coarse start and from a cold one.
 
     Args:
-        records: Results of :func:`revode.experiments.multilevel.measure_swiss_roll`.
+        records: Results of ``revode.experiments.multilevel.measure_swiss_roll``.
     """
     records = list(records)
     if not records:

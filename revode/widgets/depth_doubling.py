@@ -23,7 +23,7 @@ INTERPOLATIONS = ("copy", "linear")
 
 @cache
 def bundled() -> dict[str, Any]:
-    """The data that :mod:`revode.widgets.depth_doubling_data` wrote."""
+    """The data that ``revode.widgets.depth_doubling_data`` wrote."""
     return json.loads(DATA_FILE.read_text("utf-8"))
 
 
@@ -40,7 +40,7 @@ class DepthDoubling(InteractiveFigure):
     The network was trained with 16 layers; the deeper ones are refined from it by :func:`revode.multilevel.refine` and
     not trained again. A slider for the depth, a choice of network and of interpolation. Beside the features stands the
     distance to those of twice the depth, which falls with h where the depth follows a differential equation. All
-    numbers are precomputed (:mod:`revode.widgets.depth_doubling_data`).
+    numbers are precomputed (``revode.widgets.depth_doubling_data``).
 
     Args:
         **traits: ``network``, ``interpolation``, ``level`` (4 to 10, for 2^level layers) and ``title`` to begin with.
