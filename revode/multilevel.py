@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,6 @@ from .networks import Downsample, Network
 from .stage import Stage
 
 INTERPOLATIONS = ("copy", "linear")
-Model = TypeVar("Model", Network, Stage)
 
 
 class _Place(NamedTuple):
@@ -30,7 +29,7 @@ class _Place(NamedTuple):
     parents: tuple[int, ...]
 
 
-def refine(model: Model, interpolation: str = "copy") -> Model:
+def refine(model: Network | Stage, interpolation: str = "copy") -> Network | Stage:
     r"""The network or stage with twice as many blocks and half the step size, for the same differential equation.
 
     After each block comes a new one: a copy of it, weights, normalization and running statistics; or, where the

@@ -122,7 +122,7 @@ def test_the_experiment_learns_repeats_and_fits_its_file(monkeypatch):
     settings |= {"images": "sample", "classes": data.load("sample", "train").classes[:3], "every": 4, "rate": 0.01}
     made, again = (segmentation.measure_segmentation(seed=1, **settings) for _ in range(2))
     assert [p["step"] for p in made.curve] == [4, 6]
-    assert made.curve[-1]["loss"] < made.curve[0]["loss"] < 1.1 * math.log(4)
+    assert made.curve[-1]["loss"] < made.curve[0]["loss"] < 2 * math.log(4)
     final = made.final
     assert final["iou"] == again.final["iou"]
     # Trained on 6 batches of 4, 2,000 for the colours; tested on 20, and the book's pictures: each time, twice.
