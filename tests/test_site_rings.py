@@ -95,9 +95,9 @@ def test_sliders_by_key_change_the_drawing_and_the_spoken_sentence(figure):
 def test_training_plays_and_can_be_stopped(visit):
     figure = figure_on(visit(PAGE), "rings")
     button = figure.get_by_role("button", name="train")
-    button.click()
-    assert drawn(figure)["trained"] == 0
-    figure.page.wait_for_function("() => document.querySelector('.rv-rings').revode.trained === 2")
+    # Read in the same breath: on a busy machine the next picture may be there before another question is.
+    assert button.evaluate("b => { b.click(); return b.closest('.rv-rings').revode.trained; }") == 0
+    figure.page.wait_for_function("() => document.querySelector('.rv-rings').revode.trained >= 1")
     figure.get_by_role("button", name="stop").click()
     still = drawn(figure)["trained"]
     figure.page.wait_for_timeout(800)

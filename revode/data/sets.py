@@ -46,6 +46,9 @@ SAMPLES = {
     "stl10-sample": "stl10_sample.npz",
 }
 
+#: What the sets are called in text.
+TITLES = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "stl10": "STL-10"}
+
 # Part of the STL-10 subset: images, SHA-256 of its images' and its labels' file.
 STL10_SUBSET = {
     "train_fold0": (

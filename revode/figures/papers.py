@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..data.sets import TITLES
 from ..experiments import registry
 from ..experiments.checks import Records, finished
 from ..experiments.cost import GPU
@@ -127,8 +128,8 @@ def reduced_runs(data: str, records: Records | None = None) -> Table:
     return table(
         ("network", "seed", "test accuracy", "training accuracy", "took", "commit"),
         rows,
-        f"Reduced budget: {settings['subset']:,} images, {settings['steps']:,} steps, all cuts of the rate. No "
-        "number of a paper stands for this. Training accuracy is over the last steps, with augmentation.",
+        f"{TITLES[data]}, reduced budget: {settings['subset']:,} images, {settings['steps']:,} steps, all cuts of the "
+        "rate. No number of a paper stands for this. Training accuracy is over the last steps, with augmentation.",
     )
 
 

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from statistics import fmean, stdev
 
+from ..data.sets import TITLES
 from ..experiments import claims, registry
 from ..experiments.checks import Check, Records, finished, seeds
 from ..fields import choose
@@ -153,8 +154,8 @@ def paper_accuracies(data: str, records: Records | None = None) -> Table:
     return table(
         ("network", "paper", "here"),
         rows,
-        "Test accuracy in per cent, ours as mean ± standard deviation over seeds. Status of the paper's number: V, "
-        "read in a source; ?, unverified, recalled. Times are estimates for one H200.",
+        f"{TITLES[data]}: test accuracy in per cent, ours as mean ± standard deviation over seeds. Status of the "
+        "paper's number: V, read in a source; ?, unverified, recalled. Times are estimates for one H200.",
     )
 
 
