@@ -74,10 +74,7 @@ def measure_crossing(
         rows.append({"c": c, "mse": error(network), "least_slope": slope})
         curve += [{"c": c} | point for point in found.curve]
         kept[str(c)] = found.weights
-    final = {"momenta": rows}
-    if weights:
-        final |= {"kept": [k for k in KEPT if k <= steps], "weights": kept}
-    return Measured(final, curve)
+    return toys.over_momenta(rows, curve, kept if weights else {}, [k for k in KEPT if k <= steps])
 
 
 def measure_turning(

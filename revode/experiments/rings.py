@@ -85,10 +85,7 @@ def measure_rings(
         rows[-1]["loss"] = found.curve[-1]["loss"]
         curve += [{"c": c} | point for point in found.curve]
         kept[str(c)] = found.weights
-    final = {"momenta": rows}
-    if weights:
-        final |= {"kept": [k for k in KEPT if k <= steps], "weights": kept}
-    return Measured(final, curve)
+    return toys.over_momenta(rows, curve, kept if weights else {}, [k for k in KEPT if k <= steps])
 
 
 def kept(record: Mapping, c: float, step: int | None = None) -> Rings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .. import stability
 from ..schemes import Euler, Momentum, Scheme
 from ..stage import Stage
+from ._base import Measured
 
 #: Momenta c that are compared; c = 0 is the plain residual network.
 MOMENTA = (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -94,6 +95,11 @@ def unpacked(module: nn.Module, text: str) -> nn.Module:
     vector = torch.from_numpy(stability.unpack(text, "<f4")).to(next(module.parameters()))
     vector_to_parameters(vector, module.parameters())
     return module
+
+
+def over_momenta(rows: list[dict], curve: list[dict], weights: Mapping[str, list], steps: Sequence[int]) -> Measured:
+    """What a training for each c has found, with the weights at these steps where they were kept."""
+    return Measured({"momenta": rows} | ({"kept": list(steps), "weights": dict(weights)} if weights else {}), curve)
 
 
 def kept(module: nn.Module, record: Mapping, c: float, step: int | None = None) -> nn.Module:
