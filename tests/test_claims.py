@@ -307,7 +307,7 @@ def test_the_longer_training_is_taken_where_there_is_one():
     records = few({500: 5.0})
     for s in few_labels.SEEDS:
         for network, percent in (("hamiltonian", 40 + NEAR[s]), ("resnet", 50)):
-            name = few_labels.name(network, "cifar10", 500, s, gpu=True)
+            name = few_labels.name(network, "cifar10", 500, s, kind="gpu")
             records[name] = next(iter(training(percent, stem="x").values()))
     assert judge(BY_NUMBER[18], records).verdict == FAILED
 

@@ -368,6 +368,7 @@ def _training(model: str, kind: str, seed: int, **more: float) -> Run:
         "eval_every": 20,
         "eval_images": 1000,
         "threads": 1,
+        "memory": "stored",
     }
     times = seconds if levels else (seconds[2 if kind == "full" else 0],) * 3
     minutes = sum(n * (s + 0.1 * s) for n, s in zip(parts, times, strict=True)) / 60 + 1

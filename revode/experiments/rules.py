@@ -242,8 +242,8 @@ def few_labels(records: Records) -> list[Check]:
     from . import few_labels as few
 
     def gap(data: str, images: int, **more) -> Check:
-        for gpu in (True, False):
-            pairs = [[few.name(n, data, images, s, gpu=gpu) for n in few.PAPER] for s in few.SEEDS]
+        for kind in ("gpu", ""):
+            pairs = [[few.name(n, data, images, s, kind=kind) for n in few.PAPER] for s in few.SEEDS]
             pairs = [p for p in pairs if all(n in records for n in p)]
             if pairs:
                 break
