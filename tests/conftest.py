@@ -75,41 +75,79 @@ def browser(chromium):
         browser.close()
 
 
+def open_page(browser, origin: str, name: str, **options):
+    """A page of the book in a context of its own; ``page.complaints`` has what the browser complains of."""
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
+    page = context.new_page()
+    page.complaints, page.bytes = [], {}
+
+    def gate(route):
+        url = route.request.url
+        if url.startswith((origin, "data:", "blob:")):
+            route.continue_()
+        else:
+            page.complaints.append(f"{name}: outside request: {url}")
+            route.abort()
+
+    def complain(what: str) -> None:
+        page.complaints.append(f"{name}: {what}")
+
+    context.route("**/*", gate)
+    page.on("console", lambda m: m.type in ("error", "warning") and complain(f"{m.type}: {m.text}"))
+    page.on("pageerror", lambda e: complain(f"page error: {e}"))
+    page.on("response", lambda r: r.status >= 400 and complain(f"{r.status} {r.url}"))
+    page.on("requestfinished", lambda r: page.bytes.update({r.url: r}))
+    path, _, query = name.partition("?")
+    page.goto(f"{origin}/{path}.html{'?' * bool(query)}{query}", wait_until="load")
+    page.wait_for_load_state("networkidle")
+    page.wait_for_function("() => !document.querySelector('script[type$=\"widget-view+json\"]')")
+    return page
+
+
 @pytest.fixture
 def visit(browser, origin):
-    """visit(name, **context options) -> page; the test fails at its end on any complaint of the browser."""
+    """visit(name, **context options) -> a new page; the test fails at its end on any complaint of the browser."""
     opened = []
 
     def go(name: str, **options):
-        context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        complaints: list[str] = []
-        opened.append((context, name, complaints))
-
-        def gate(route):
-            url = route.request.url
-            if url.startswith((origin, "data:", "blob:")):
-                route.continue_()
-            else:
-                complaints.append(f"outside request: {url}")
-                route.abort()
-
-        context.route("**/*", gate)
-        page = context.new_page()
-        page.bytes = {}
-        page.on("console", lambda m: m.type in ("error", "warning") and complaints.append(f"{m.type}: {m.text}"))
-        page.on("pageerror", lambda e: complaints.append(f"page error: {e}"))
-        page.on("response", lambda r: r.status >= 400 and complaints.append(f"{r.status} {r.url}"))
-        page.on("requestfinished", lambda r: page.bytes.update({r.url: r}))
-        path, _, query = name.partition("?")
-        page.goto(f"{origin}/{path}.html{'?' * bool(query)}{query}", wait_until="load")
-        page.wait_for_load_state("networkidle")
-        page.wait_for_function("() => !document.querySelector('script[type$=\"widget-view+json\"]')")
-        return page
+        opened.append(open_page(browser, origin, name, **options))
+        return opened[-1]
 
     yield go
-    for context, name, complaints in opened:
-        context.close()
-        assert not complaints, f"{name}: {complaints}"
+    for page in opened:
+        page.context.close()
+    assert not (complaints := [c for page in opened for c in page.complaints]), complaints
+
+
+@pytest.fixture(scope="session")
+def _left_open(browser):
+    """Pages by name and options; opening one takes longer than most tests, and many tests are of one page."""
+    pages: dict = {}
+    yield pages
+    for page in pages.values():
+        page.context.close()
+
+
+@pytest.fixture
+def share(browser, origin, _left_open):
+    """As visit, but the page may have been used by other tests: for tests that set everything that they look at."""
+    used = []
+
+    def go(name: str, **options):
+        key = (name, str(options))
+        if key not in _left_open:
+            while len(_left_open) >= 3:
+                _left_open.pop(next(iter(_left_open))).context.close()
+            _left_open[key] = open_page(browser, origin, name, **options)
+        used.append(_left_open[key])
+        return used[-1]
+
+    yield go
+    complaints = [c for page in used for c in page.complaints]
+    if complaints:  # told once, and not by the tests that come after
+        for key in [k for k, page in _left_open.items() if page in used]:
+            _left_open.pop(key).context.close()
+    assert not complaints, complaints
 
 
 def _compiler() -> str | None:

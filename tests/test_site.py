@@ -23,6 +23,28 @@ RAW_BYTES, GZIP_BYTES = 3_000_000, 1_000_000  # a first visit, all that the page
 COMPRESSED = (".woff", ".woff2", ".png", ".jpg")
 # preload: axe would fetch style sheets again, from the wrong folder; listing what passes takes most of its time
 AXE = {"preload": False, "resultTypes": ["violations"]}
+COLOURS = {"runOnly": ["color-contrast", "link-in-text-block"]}
+WORDS = {"rules": {"color-contrast": {"enabled": False}}}  # everything but colours
+#: Marks one visible text of each look: its colour, size and weight, and what is painted behind it. Texts of drawings
+#: may lie on anything that is drawn, and are marked all.
+ONE_OF_EACH = """() => {
+  const seen = new Set();
+  for (const e of document.querySelectorAll("[data-look]")) e.removeAttribute("data-look");
+  for (const e of document.querySelectorAll("body *")) {
+    if (![...e.childNodes].some((c) => c.nodeType === 3 && c.data.trim()) || !e.checkVisibility()) continue;
+    const own = getComputedStyle(e);
+    const look = [own.color, own.fontSize, own.fontWeight, own.textDecorationLine, e.localName === "a"];
+    for (let up = e; up; up = up.parentElement) {
+      const s = getComputedStyle(up);
+      if (s.backgroundColor !== "rgba(0, 0, 0, 0)" || s.backgroundImage !== "none" || s.opacity !== "1")
+        look.push(s.backgroundColor, s.backgroundImage, s.opacity);
+    }
+    if (seen.has(look.join()) && !e.closest("svg")) continue;
+    seen.add(look.join());
+    e.setAttribute("data-look", "");
+  }
+  return document.querySelectorAll("[data-look]").length;
+}"""
 MEANINGFUL = [(s, p) for s in STABILITY_LIMIT for p in PROBLEMS if not stability.why_not(s, p)]
 pages = pytest.mark.parametrize("name", PAGES)
 
@@ -31,14 +53,36 @@ pages = pytest.mark.parametrize("name", PAGES)
 
 
 @pages
-def test_page_is_quiet_offline_light_and_has_its_math_and_widgets(visit, name):
-    page = visit(name)
+def test_page_is_quiet_light_and_readable_by_day_and_by_night_on_every_screen(visit, name):
+    """One visit for all, since opening a page takes longer than most of what is looked at."""
+    page = visit(name, color_scheme="light")
+    math_and_widgets_are_there(page)
+    first_visit_is_light(page, name)
+    everything_fits(page, 1280)
+    assert violations(page, WORDS) == []
+    assert violations(page, COLOURS, distinct_texts(page)) == []
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.documentElement.dataset.theme === 'dark'")
+    everything_fits(page, 1280)
+    assert violations(page, COLOURS, distinct_texts(page)) == []
+    page.set_viewport_size(PHONE)  # where colours are those of the wide page
+    everything_fits(page, PHONE["width"])
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function("document.documentElement.dataset.theme === 'light'")
+    everything_fits(page, PHONE["width"])
+    assert violations(page, WORDS) == []
+
+
+def math_and_widgets_are_there(page) -> None:
     text = page.evaluate("document.body.innerText")
     assert "\\(" not in text, "math was not typeset"
     assert "$$" not in text, "math was not typeset"
     assert page.locator(".math").count() <= page.locator("mjx-container").count()
     for widget in page.locator(".anywidget-static:not(.needs-kernel)").all():
         assert widget.get_attribute("data-mounted") == "true"
+
+
+def first_visit_is_light(page, name: str) -> None:
     raw = packed = 0
     for url, request in list(page.bytes.items()):
         redirect = name == "index" and url.endswith("/index.html") and TOC["root"] not in url
@@ -50,19 +94,30 @@ def test_page_is_quiet_offline_light_and_has_its_math_and_widgets(visit, name):
     assert packed < GZIP_BYTES
 
 
-@pages
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_fits_a_phone_and_axe_finds_nothing(visit, name, scheme):
-    page = visit(name, color_scheme=scheme)
-    for size in ({"width": 1280, "height": 900}, PHONE):
-        page.set_viewport_size(size)
-        page.wait_for_timeout(300)
-        page.wait_for_function(FOCUSABLE)
-        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
-        if size is PHONE and scheme == "dark":
-            continue  # layout in light, colours on the wide page: nothing is left to see here
-        found = Axe().run(page, options=AXE).response["violations"]
-        assert [(v["id"], node["target"][0]) for v in found for node in v["nodes"]] == []
+def everything_fits(page, width: int) -> None:
+    page.wait_for_timeout(300)
+    page.wait_for_function(FOCUSABLE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def violations(page, which: dict, context: dict | None = None) -> list:
+    found = Axe().run(page, context, AXE | which).response
+    return [(v["id"], node["target"][0]) for v in found["violations"] for node in v["nodes"]]
+
+
+def distinct_texts(page) -> dict:
+    """For axe: of all texts of one look before one background one; to compare colours takes it most of its time."""
+    assert page.evaluate(ONE_OF_EACH) > 3
+    return {"include": [["[data-look]"]]}
+
+
+def test_colours_that_cannot_be_read_are_found(visit):
+    """The comparison of one text of each look sees a faint one among thousands."""
+    page = visit("book/06_jacobian_eigenvalues", color_scheme="light")
+    assert violations(page, COLOURS, distinct_texts(page)) == []
+    page.add_style_tag(content="article p:last-of-type, pre .nn { color: #bbb !important; }")
+    page.wait_for_timeout(300)
+    assert {rule for rule, _ in violations(page, COLOURS, distinct_texts(page))} == {"color-contrast"}
 
 
 def test_search_finds_without_a_server(visit):
@@ -95,6 +150,12 @@ def test_reader_can_turn_the_lights_out(visit):
 @pytest.fixture
 def explorer(visit):
     return figure_on(visit(EXPLORER), "step")
+
+
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(EXPLORER), "step")
 
 
 def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):
@@ -168,13 +229,13 @@ def test_ticks_lead_to_the_critical_step_sizes(explorer):
 
 
 @pytest.mark.parametrize(("scheme", "problem"), MEANINGFUL)
-def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, problem):
-    choose(explorer, problem)
-    choose(explorer, scheme)
+def test_page_draws_the_numbers_that_the_package_computes(used, scheme, problem):
+    choose(used, problem)
+    choose(used, scheme)
     chosen = PROBLEMS[problem]
     for h in (0.1, 0.5, 1.0, 1.37, 2.1):
-        set_slider(explorer, round(h * 100))
-        got = drawn(explorer)
+        set_slider(used, round(h * 100))
+        got = drawn(used)
         got["sizes"] = np.array(got["sizes"], float)
         assert (got["scheme"], got["problem"], got["source"]) == (scheme, problem, "page")
         assert got["h"] == pytest.approx(h, abs=1e-15)
@@ -198,10 +259,10 @@ def test_page_draws_the_numbers_that_the_package_computes(explorer, scheme, prob
 
         # and what is on the screen is those numbers
         place = got["scale"]["plane"]
-        shown = explorer.locator("svg.rv-plane .rv-start").evaluate("e => [e.cx.baseVal.value, e.cy.baseVal.value]")
+        shown = used.locator("svg.rv-plane .rv-start").evaluate("e => [e.cx.baseVal.value, e.cy.baseVal.value]")
         q, p = chosen.start
         assert shown == pytest.approx([place["cx"] + place["k"] * q, place["cy"] - place["k"] * p], abs=0.01)
-        points = points_of(explorer.locator("svg.rv-depth path.rv-path"))
+        points = points_of(used.locator("svg.rv-depth path.rv-path"))
         axis = got["scale"]["depth"]
         decades = np.log10(got["sizes"])
         y = axis["y1"] - (axis["y1"] - axis["y0"]) * (decades - axis["floor"]) / (axis["ceil"] - axis["floor"])

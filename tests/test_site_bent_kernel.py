@@ -25,6 +25,12 @@ def figure(visit):
     return figure_on(visit(PAGE), "bent")
 
 
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(PAGE), "bent")
+
+
 def put(widget, kernel: str, activation: str, bend: float) -> dict:
     choose(widget, kernel)
     choose(widget, activation)
@@ -39,8 +45,8 @@ def put(widget, kernel: str, activation: str, bend: float) -> dict:
         ("chain", "tanh", -0.3), ("chain", "linear", 1.0), ("trained", "linear", 0.5), ("trained", "tanh", 1.0),
     ],
 )  # fmt: skip
-def test_page_draws_the_numbers_that_the_package_computes(figure, kernel, activation, bend):
-    got = put(figure, kernel, activation, bend)
+def test_page_draws_the_numbers_that_the_package_computes(used, kernel, activation, bend):
+    got = put(used, kernel, activation, bend)
     assert (got["kernel"], got["activation"], got["bend"]) == (kernel, activation, bend)
     data = KERNELS[kernel]
     k = unpacked(data)
@@ -64,14 +70,14 @@ def test_page_draws_the_numbers_that_the_package_computes(figure, kernel, activa
 
     # and what is on the screen is those numbers
     place = got["scale"]["plane"]
-    dots = figure.locator("svg.rv-plane .rv-mark").evaluate_all(
+    dots = used.locator("svg.rv-plane .rv-mark").evaluate_all(
         "l => l.map(e => [e.cx.baseVal.value, e.cy.baseVal.value])"
     )
     shown = [complex((x - place["cx"]) / place["k"], (place["cy"] - y) / place["k"]) for x, y in dots]
     assert paired(shown, lam) < 1e-3
-    edges = figure.locator("svg.rv-plane .rv-belt-edge").evaluate_all("l => l.map(e => e.x1.baseVal.value)")
+    edges = used.locator("svg.rv-plane .rv-belt-edge").evaluate_all("l => l.map(e => e.x1.baseVal.value)")
     assert edges == pytest.approx([place["cx"] + place["k"] * got[end] for end in ("low", "high")], abs=0.01)
-    rings = figure.locator("svg.rv-plane .rv-ghost").evaluate_all(
+    rings = used.locator("svg.rv-plane .rv-ghost").evaluate_all(
         "l => l.map(e => [e.cx.baseVal.value, e.cy.baseVal.value])"
     )
     ghosts = [complex((x - place["cx"]) / place["k"], (place["cy"] - y) / place["k"]) for x, y in rings]
@@ -82,16 +88,16 @@ def test_page_draws_the_numbers_that_the_package_computes(figure, kernel, activa
         ("rv-one", got["one"]),
         ("rv-exact", np.exp(got["rate"] * np.array(got["times"]))),
     ):
-        points = points_of(figure.locator(f"svg.rv-growth .{name}"))
+        points = points_of(used.locator(f"svg.rv-growth .{name}"))
         y = axis["y1"] - (axis["y1"] - axis["y0"]) * (np.log10(values) - axis["floor"]) / (axis["ceil"] - axis["floor"])
         np.testing.assert_allclose(points[:, 1], y, atol=0.02)
         np.testing.assert_allclose(points[:, 0], np.linspace(axis["x0"], axis["x1"], POINTS + 1), atol=0.02)
 
 
-def test_worst_change_lies_between_the_two_lines(figure):
+def test_worst_change_lies_between_the_two_lines(used):
     for kernel in KERNELS:
         for bend in (-0.5, 0.0, 0.8):
-            got = put(figure, kernel, "tanh", bend)
+            got = put(used, kernel, "tanh", bend)
             t, worst = np.array(got["times"]), np.log(got["worst"])
             assert (worst >= got["rate"] * t - 1e-4).all()
             assert (worst <= got["high"] * t + 1e-4).all()
@@ -127,19 +133,19 @@ def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(f
     assert "all 24 eigenvalues are real" in spoken(figure)
 
 
-def test_sentences_tell_transient_growth_and_the_strip_that_tanh_leaves(figure):
-    got = put(figure, "chain", "linear", 0.0)
+def test_sentences_tell_transient_growth_and_the_strip_that_tanh_leaves(used):
+    got = put(used, "chain", "linear", 0.0)
     assert got["rate"] < 0
     assert max(got["worst"]) > 5
     assert got["worst"][-1] < max(got["worst"])
-    assert "Every eigenvalue says decay, yet the worst change first grows" in spoken(figure)
-    got = put(figure, "trained", "tanh", 1.0)
-    text = spoken(figure)
+    assert "Every eigenvalue says decay, yet the worst change first grows" in spoken(used)
+    got = put(used, "trained", "tanh", 1.0)
+    text = spoken(used)
     assert "all 32 eigenvalues are on the imaginary axis" in text
     assert got["high"] > 0.1
     bound = float(text.rsplit("= ", 1)[1].removesuffix(" times."))
     assert 1 < max(got["worst"]) <= bound * 1.01
-    assert "midpoint-26" in figure.locator(".rv-about").inner_text()
+    assert "midpoint-26" in used.locator(".rv-about").inner_text()
 
 
 def test_choices_and_ticks_by_keyboard(figure):

@@ -20,15 +20,21 @@ def doubling(visit):
     return figure_on(visit(PAGE), "doubling")
 
 
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(PAGE), "doubling")
+
+
 @pytest.mark.parametrize(
     ("network", "interpolation", "level"),
     [("hamiltonian", "copy", 5), ("antisymmetric", "linear", 10), ("resnet", "copy", 8)],
 )
-def test_page_draws_the_numbers_of_the_package(doubling, network, interpolation, level):
-    choose(doubling, network)
-    choose(doubling, interpolation)
-    set_slider(doubling, level)
-    got, n = drawn(doubling), NETWORKS[network]
+def test_page_draws_the_numbers_of_the_package(used, network, interpolation, level):
+    choose(used, network)
+    choose(used, interpolation)
+    set_slider(used, level)
+    got, n = drawn(used), NETWORKS[network]
     found, k, count = n[interpolation], level - 4, len(DATA["classes"])
     assert (got["network"], got["interpolation"], got["level"]) == (network, interpolation, level)
     features = n["quantum"] * stability.unpack(found["features"], "<i2").reshape(-1, count, 2)[k]
@@ -38,16 +44,16 @@ def test_page_draws_the_numbers_of_the_package(doubling, network, interpolation,
     x = scale["cx"] + scale["k"] * features[:, 0]
     y = scale["cy"] - scale["k"] * features[:, 1]
     for cls, digit in (("rv-first", "0"), ("rv-second", "1")):
-        places = doubling.locator(f"svg.rv-plane circle.{cls}").evaluate_all(
+        places = used.locator(f"svg.rv-plane circle.{cls}").evaluate_all(
             "all => all.map(e => [e.cx.baseVal.value, e.cy.baseVal.value])"
         )
         of = np.array([c == digit for c in DATA["classes"]])
         np.testing.assert_allclose(places, np.stack((x, y), 1)[of], atol=0.02)
-    way = points_of(doubling.locator("svg.rv-plane path.rv-way-of-one"))
+    way = points_of(used.locator("svg.rv-plane path.rv-way-of-one"))
     assert len(way) == min(2**level, 64) + 1
     np.testing.assert_allclose(way[-1], (x[DATA["followed"]], y[DATA["followed"]]), atol=0.02)
-    assert f"{2**level} layers" in spoken(doubling)
-    assert f"{100 * found['accuracy'][k]:.1f} %" in spoken(doubling)
+    assert f"{2**level} layers" in spoken(used)
+    assert f"{100 * found['accuracy'][k]:.1f} %" in spoken(used)
 
 
 def test_the_slider_by_key_changes_drawing_and_sentence(doubling):

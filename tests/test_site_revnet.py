@@ -21,6 +21,12 @@ def pad(visit):
     return figure_on(visit(PAGE), "revnet")
 
 
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(PAGE), "revnet")
+
+
 def put(widget, alpha: float, beta: float) -> dict:
     set_slider(widget, round(alpha * 20), FIRST)
     set_slider(widget, round(beta * 20), SECOND)
@@ -30,9 +36,9 @@ def put(widget, alpha: float, beta: float) -> dict:
 CASES = [(1, 1), (1, -1), (2, -2), (0.1, 0.1), (-0.5, 2.5), (3, -3), (0, 2), (-0.05, 0.3)]
 
 
-def test_page_draws_the_numbers_that_the_package_computes(pad):
+def test_page_draws_the_numbers_that_the_package_computes(used):
     for alpha, beta in CASES:
-        compare(pad, alpha, beta)
+        compare(used, alpha, beta)
 
 
 def compare(pad, alpha: float, beta: float) -> None:
@@ -103,16 +109,16 @@ def test_slider_by_key_and_pad_by_drag_change_the_drawing_and_the_spoken_sentenc
     assert "inside the window" in said[2]
 
 
-def test_ticks_lead_to_the_edge_of_the_window(pad):
-    put(pad, 2, 1)
-    pad.get_by_role("button", name="set beta to -2.00, αβ = −4").click()
-    assert drawn(pad)["beta"] == -2
-    assert "coincide at −1" in spoken(pad)
-    pad.get_by_role("slider", name=SECOND).press("ArrowLeft")
-    assert pad.get_attribute("data-stable") == "false"
-    put(pad, 0, 1)
-    assert pad.locator(".rv-tick-button").count() == 0
-    assert pad.get_by_role("slider", name=FIRST).get_attribute("max") == str(round(REACH * 20))
+def test_ticks_lead_to_the_edge_of_the_window(used):
+    put(used, 2, 1)
+    used.get_by_role("button", name="set beta to -2.00, αβ = −4").click()
+    assert drawn(used)["beta"] == -2
+    assert "coincide at −1" in spoken(used)
+    used.get_by_role("slider", name=SECOND).press("ArrowLeft")
+    assert used.get_attribute("data-stable") == "false"
+    put(used, 0, 1)
+    assert used.locator(".rv-tick-button").count() == 0
+    assert used.get_by_role("slider", name=FIRST).get_attribute("max") == str(round(REACH * 20))
 
 
 def test_figure_hears_python_and_goes_quietly(visit):

@@ -22,6 +22,12 @@ def figure(visit):
     return figure_on(visit(PAGE), "images")
 
 
+@pytest.fixture
+def used(share):
+    """The same on a page that other tests have used."""
+    return figure_on(share(PAGE), "images")
+
+
 def put(widget, i: int, d: int, k: int, e: int) -> dict:
     choose(widget, NAMES[i])
     choose(widget, list(SPEC["directions"])[d])
@@ -38,10 +44,10 @@ def shown(widget, kind: str) -> np.ndarray:
     return pixels[..., :3].transpose(2, 0, 1)
 
 
-def test_page_draws_what_the_network_does(figure):
+def test_page_draws_what_the_network_does(used):
     network = load_trained("hamiltonian-74").double().eval()
     for i, d, k, e in ((0, 0, 4, 5), (0, 1, 4, 6), (2, 1, 6, 8), (1, 0, 0, 1)):
-        got = put(figure, i, d, k, e)
+        got = put(used, i, d, k, e)
         assert (got["picture"], got["h"], got["change"]) == (NAMES[i], SPEC["h"][k], SPEC["changes"][e])
         network.h = got["h"]
         one, other = neighbours(SPEC, i, d, got["change"])
@@ -54,7 +60,7 @@ def test_page_draws_what_the_network_does(figure):
             # and what is on the screen is those numbers
             axis = got["scale"]
             line = {"distance": "rv-path", "law": "rv-exact"}[name]
-            points = points_of(figure.locator(f"svg.rv-depth path.{line}"))
+            points = points_of(used.locator(f"svg.rv-depth path.{line}"))
             height = (np.log10(values) - axis["floor"]) / (axis["ceil"] - axis["floor"])
             np.testing.assert_allclose(points[:, 1], axis["y1"] - (axis["y1"] - axis["y0"]) * height, atol=0.05)
             assert (np.diff(points[:, 0]) > 0).all()
@@ -64,20 +70,20 @@ def test_page_draws_what_the_network_does(figure):
                 assert answer["probability"] == pytest.approx(logits.max().item(), abs=1e-4)
 
 
-def test_pictures_on_the_screen_are_those_that_were_computed(figure):
+def test_pictures_on_the_screen_are_those_that_were_computed(used):
     for i, d, e in ((0, 0, 0), (1, 1, 6), (2, 1, 8)):
-        got = put(figure, i, d, 4, e)
+        got = put(used, i, d, 4, e)
         mean, std = (np.reshape(SPEC[k], (3, 1, 1)) for k in ("mean", "std"))
         one, other = (255 * (v[0].numpy() * std + mean) for v in neighbours(SPEC, i, d, got["change"]))
-        np.testing.assert_array_equal(shown(figure, "one"), arrays(SPEC)["pixels"][i])
-        assert np.abs(shown(figure, "other") - other).max() < 0.5 + 1e-6
-        difference = shown(figure, "difference") - (127.5 + got["factor"] * (other - one))
+        np.testing.assert_array_equal(shown(used, "one"), arrays(SPEC)["pixels"][i])
+        assert np.abs(shown(used, "other") - other).max() < 0.5 + 1e-6
+        difference = shown(used, "difference") - (127.5 + got["factor"] * (other - one))
         assert np.abs(difference).max() < 1.001, "nothing of the difference is cut off"
         assert got["most"] == pytest.approx(np.abs(other - one).max())
-        heads = figure.locator(".rv-photo-head").all_inner_texts()
+        heads = used.locator(".rv-photo-head").all_inner_texts()
         assert heads[0] == f"a {NAMES[i]}"
         assert heads[2] == f"difference × {got['factor']}"
-        assert ("equal in 8 bits" in heads[1]) == np.array_equal(shown(figure, "one"), shown(figure, "other"))
+        assert ("equal in 8 bits" in heads[1]) == np.array_equal(shown(used, "one"), shown(used, "other"))
 
 
 def test_keys_drag_and_choices_change_drawing_and_spoken_sentence(figure):
@@ -115,31 +121,31 @@ def test_keys_drag_and_choices_change_drawing_and_spoken_sentence(figure):
     assert len(set(seen)) == len(set(said)) == 4
 
 
-def test_ticks_lead_to_the_own_step_size_and_to_another_class(figure):
-    put(figure, 0, 1, 0, 0)
-    figure.get_by_role("button", name="set h to 1, the network’s own").click()
-    assert drawn(figure)["h"] == 1
-    figure.get_by_role("button", name="another class").click()
-    got = drawn(figure)
+def test_ticks_lead_to_the_own_step_size_and_to_another_class(used):
+    put(used, 0, 1, 0, 0)
+    used.get_by_role("button", name="set h to 1, the network’s own").click()
+    assert drawn(used)["h"] == 1
+    used.get_by_role("button", name="another class").click()
+    got = drawn(used)
     assert got["change"] == got["first"]
     assert got["other"]["name"] != got["own"]["name"]
-    figure.get_by_role("slider", name=CHANGE).press("ArrowLeft")
-    got = drawn(figure)
+    used.get_by_role("slider", name=CHANGE).press("ArrowLeft")
+    got = drawn(used)
     assert got["other"]["name"] == got["own"]["name"]
-    figure.get_by_role("button", name="8 bits differ").click()
-    assert drawn(figure)["most"] >= 0.5
-    figure.get_by_role("slider", name=CHANGE).press("ArrowLeft")
-    assert drawn(figure)["most"] < 0.5
+    used.get_by_role("button", name="8 bits differ").click()
+    assert drawn(used)["most"] >= 0.5
+    used.get_by_role("slider", name=CHANGE).press("ArrowLeft")
+    assert drawn(used)["most"] < 0.5
 
 
-def test_pictures_have_texts_and_a_state_can_be_pointed_at(figure):
-    put(figure, 0, 1, 4, 8)
-    texts = [figure.locator(f"canvas.rv-{k}").get_attribute("aria-label") for k in ("one", "other", "difference")]
+def test_pictures_have_texts_and_a_state_can_be_pointed_at(used):
+    put(used, 0, 1, 4, 8)
+    texts = [used.locator(f"canvas.rv-{k}").get_attribute("aria-label") for k in ("one", "other", "difference")]
     assert texts[0] == f"The picture of a {NAMES[0]}, 32 by 32 pixels."
     assert "a change of 1 times its norm in a direction that is stretched most" in texts[1]
-    assert f"{drawn(figure)['factor']} times as strong" in texts[2]
-    assert "is clipped, which leaves 0.86 of the change" in spoken(figure)
-    depth = figure.locator("svg.rv-depth")
+    assert f"{drawn(used)['factor']} times as strong" in texts[2]
+    assert "is clipped, which leaves 0.86 of the change" in spoken(used)
+    depth = used.locator("svg.rv-depth")
     depth.hover()
     assert "of unit 2" in depth.locator("text.rv-cursor").text_content()
 
