@@ -47,10 +47,11 @@ def spoken(widget) -> str:
     raise AssertionError(f"never spoken: {widget.locator('.rv-say').inner_text()}")
 
 
-#: Mounts the page's first full figure once more, as #live, with the test in the kernel's place (window.model).
-LIVE = """async () => {
+#: Mounts the page's first full figure once more, as #live, with the test in the kernel's place (window.model); with an
+#: argument the first that has a trait of this name.
+LIVE = """async (trait) => {
   const states = JSON.parse(document.querySelector('script[type$="widget-state+json"]').textContent).state;
-  const state = Object.values(states).map((r) => r.state).find((s) => s._esm && !s.compact);
+  const state = Object.values(states).map((r) => r.state).find((s) => s._esm && !s.compact && (!trait || trait in s));
   const module = await import(URL.createObjectURL(new Blob([state._esm], { type: "text/javascript" })));
   const listeners = {};
   window.asked = [];

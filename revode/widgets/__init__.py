@@ -3,6 +3,7 @@
 from .bent_kernel import BentKernel
 from .depth_doubling import DepthDoubling
 from .drift import DriftExplorer
+from .image_depth import ImageDepth
 from .revnet import RevNetPad
 from .rings import RingsExplorer
 from .step_size import StepSizeExplorer
@@ -12,6 +13,7 @@ __all__ = [
     "BentKernel",
     "DepthDoubling",
     "DriftExplorer",
+    "ImageDepth",
     "RevNetPad",
     "RingsExplorer",
     "StepSizeExplorer",
