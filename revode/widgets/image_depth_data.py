@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import time
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -28,8 +27,8 @@ from ..train.run import Run
 from .image_depth import DATA_FILE, NETWORKS
 
 IMAGES = (8, 67, 6)  # a ship, a horse and a frog that are easy to make out, chosen before any training
-#: Steps from the darkest to the lightest value of a component; two of them fit in a byte.
-STEPS = 16
+#: Of a component from its smallest to its largest value; two of them fit in a byte.
+LEVELS = 16
 #: Share of the values of a unit that its colours hold; what lies beyond is drawn as the last colour.
 HELD = 0.99
 
@@ -135,8 +134,8 @@ def colours(moments: Sequence[Tensor]) -> tuple[np.ndarray, float]:
     # An eigenvector has no sign of its own: the largest entry is to be positive.
     leading = leading * leading.gather(0, leading.abs().argmax(dim=0, keepdim=True)).sign()
     values = (every @ leading).numpy()
-    half = (STEPS - 1) / 2
-    levels = np.clip(np.rint(half + half * values / np.quantile(np.abs(values), HELD)), 0, STEPS - 1)
+    half = (LEVELS - 1) / 2
+    levels = np.clip(np.rint(half + half * values / np.quantile(np.abs(values), HELD)), 0, LEVELS - 1)
     return levels.astype(np.uint8), (variances[-3:].sum() / variances.sum()).item()
 
 
@@ -199,7 +198,7 @@ def make(folder: Path, images: Sequence[int] = IMAGES, changes: Mapping[str, Any
 
 def _rounded(value: float) -> float:
     """To four digits, which is more than is drawn or said."""
-    return float(f"{value:.4g}") if math.isfinite(value) else value
+    return float(f"{value:.4g}")
 
 
 if __name__ == "__main__":
