@@ -203,15 +203,16 @@ def _decades(ax) -> None:
 
 
 @styled
-def residual_norms(record: Mapping) -> Drawing:
+def residual_norms(*records: Mapping) -> Drawing:
     """What each block adds: relative to the state before it, over its place, and the mean over the number of blocks.
 
     Args:
-        record: Result of ``revode.experiments.multilevel.measure_norms``.
+        *records: Results of ``revode.experiments.multilevel.measure_norms``.
     """
+    rows = [row for record in records for row in record["curve"]]
     (left_figure, left), (right_figure, right) = (axes(1, 1, (3.5, 3.0)) for _ in range(2))
     said = []
-    for row in record["curve"]:
+    for row in rows:
         trained = row["network"] is not None
         values = [r["relative"] for r in row["rows"]]
         at = (np.arange(len(values)) + 0.5) / len(values)
@@ -221,7 +222,7 @@ def residual_norms(record: Mapping) -> Drawing:
         said.append(f"{row['network'] or 'untrained'} with {row['blocks']} blocks {row['mean']:.3g}")
     left.set(xlabel="place in the network", ylabel="added / state", yscale="log", title="each block")
     right.set(xlabel="blocks", ylabel="mean norm of what is added", xscale="log", yscale="log", title="mean")
-    depths = sorted({row["blocks"] for row in record["curve"]})
+    depths = sorted({row["blocks"] for row in rows})
     right.set_xticks(depths, [str(n) for n in depths])
     right.set_xticks([], minor=True)
     for ax in (left, right):
