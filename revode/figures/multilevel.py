@@ -177,12 +177,13 @@ def error_over_cost(records: Iterable[Mapping]) -> Drawing:
             label = "_" if words in said else words
             said.setdefault(words, []).append(error[-1])
             line(ax, steps if title == "by steps" else cost, error, style, label=label, linewidth=1.1)
-        ax.set(xlabel=xlabel, ylabel="test error, %", title=title)
+        ax.set(xlabel=xlabel, ylabel="test error, %", title=title, ylim=(None, 118), yticks=range(0, 101, 20))
+        ax.set_ylim(bottom=max(min(100 * (1 - p["test_accuracy"]) for r in records for p in r["curve"]) - 4, 0))
         if title == "by steps":
             for m in records[0]["settings"]["milestones"]:
                 ax.axvline(m / records[0]["settings"]["steps"], color=LINE, zorder=0)
         else:
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=8, loc="upper right")  # above all lines
         ends = "; ".join(f"{words} {statistics.mean(v):.1f} %" for words, v in said.items())
         panels.append(show(figure, f"Test error {title}. At the end, mean over seeds: {ends}."))
     return beside(
