@@ -44,6 +44,11 @@ def arguments(argv=None) -> argparse.Namespace:
     return args
 
 
+def processor(evidence: dict) -> str:
+    """What rows were measured on."""
+    return evidence["hardware"]["gpu"] or evidence["hardware"]["cpu"]
+
+
 def main(args: argparse.Namespace) -> int:
     """Measure and print; returns the exit status."""
     import torch
@@ -72,6 +77,9 @@ def main(args: argparse.Namespace) -> int:
     found: dict = {"time": [], "memory": [], "compiled": [], "missing": {}, "parts": {}}
     if args.out and args.out.exists():  # what is not measured now is kept
         found = results.read(args.out)["final"]
+        for part, about in found["parts"].items():
+            for row in found[part]:  # what is measured now may be on another machine
+                row.setdefault("hardware", processor(about))
     for part in args.parts:
         found["parts"][part] = {"load": load, "status": "unfinished"} | results.evidence(args.device)
 
@@ -86,7 +94,8 @@ def main(args: argparse.Namespace) -> int:
             plain = next(r["seconds"] for r in rows if r["case"] == "plain")
             rows = [r | {"plain_seconds": plain} for r in rows if r["case"] in args.cases]
         new = {tuple(r[k] for k in key) for r in rows}
-        rows = [r | {"commit": found["parts"][part]["commit"]} for r in rows]
+        about = found["parts"][part]
+        rows = [r | {"commit": about["commit"], "hardware": processor(about)} for r in rows]
         found[part] = [r for r in found[part] if tuple(r[k] for k in key) not in new] + rows
         names = [*(c for f in FAMILIES.values() for c in f.cases), "plain again", "one more forward"]
         if args.add and part == "time":
@@ -148,7 +157,9 @@ def main(args: argparse.Namespace) -> int:
             try:
                 put(
                     "compiled",
-                    measure.compiled("revnet", args.compiled_blocks, args.rounds or 5, layout=layout, **shape),
+                    measure.compiled(
+                        "revnet", chosen("revnet"), args.compiled_blocks, args.rounds or 5, layout=layout, **shape
+                    ),
                 )
             except Exception as error:  # no compiler, or one that fails: the rest stands
                 found["missing"]["torch.compile"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"

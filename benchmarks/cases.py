@@ -24,7 +24,7 @@ from revode.shear import Shear
 GAMMA = 0.9  # of the momentum rule
 #: Cases that keep the activations of the last k blocks: a step costs (4 - k/N)/3 of a stored one instead of 4/3, by
 #: the count of evaluations, for k blocks of memory at any depth N > k.
-STORED_LAST = {f"revode last {k} stored": k for k in (4, 12)}
+STORED_LAST = {f"revode last {k} stored": k for k in (4, 12, 16)}
 
 
 class Unavailable(Exception):

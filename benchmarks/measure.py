@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from revode.memory import peak_bytes
 
-from .cases import FAMILIES, Unavailable
+from .cases import FAMILIES, STORED_LAST, Unavailable
 
 #: glibc keeps freed memory, as a GPU's allocator does: or each step would fault its pages in again.
 KEEP = {
@@ -225,9 +225,14 @@ def _status(key: str) -> int:
 # --- torch.compile -------------------------------------------------------------------------------------------------
 
 
-def compiled(family: str, blocks: int, rounds: int, **shape) -> list[dict]:
+#: What is compiled: all activations stored, none, and half of those of the usual depth.
+COMPILED = ("plain", "revode", "revode last 16 stored")
+
+
+def compiled(family: str, cases, blocks: int, rounds: int, **shape) -> list[dict]:
     """A whole network, stem to head, as one compiled graph, beside the same network without compilation."""
-    problem = Problem(family, ["plain", "revode"], blocks, **shape)
+    cases = [c for c in COMPILED if c in cases and blocks > STORED_LAST.get(c, 0)]
+    problem = Problem(family, cases, blocks, **shape)
     channels, layout = FAMILIES[family].input_channels(shape["channels"]), LAYOUTS[shape.get("layout", "contiguous")]
     images = torch.randn(shape["batch"], 3, shape["size"], shape["size"]).to(problem.device, memory_format=layout)
     stem, head = nn.Conv2d(3, channels, 3, padding=1), nn.Linear(channels, 10)

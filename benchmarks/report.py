@@ -103,7 +103,8 @@ def _bars(final: dict) -> str:
             r["case"]: r for r in final["time"] if (r["family"], r["blocks"], r["layout"]) == ("revnet", 32, layout)
         }
         if "revode" in rows:
-            bar(f"time at 32 blocks, {layout}", rows["revode"]["ratio"], goal)
+            for case in ("revode", *(c for c in STORED_LAST if c in rows)):
+                bar(f"time at 32 blocks, {layout}, {case}", rows[case]["ratio"], goal)
             others = {c: r["ratio"] for c, r in rows.items() if c not in OWN | CHECKPOINTS}
             if others:
                 best = min(others, key=others.get)
@@ -117,6 +118,7 @@ def _bars(final: dict) -> str:
                 what = f"memory slope, {family}, {case}, MiB/block"
                 bar(what, s / MIB, 0.5 if family == "momentum" else 0.02, "{:.3f}")
     for r in final["compiled"]:
-        if r["case"] == "revode compiled":
-            bar(f"compiled whole network, {r['blocks']} blocks, {r['layout']}", r["ratio"], 1.15)
+        case = r["case"].removesuffix(" compiled")
+        if case != r["case"] and case != "plain":
+            bar(f"compiled whole network, {r['blocks']} blocks, {r['layout']}, {case}", r["ratio"], 1.15)
     return table(["goal", "measured", "bar", ""], lines) if lines else ""

@@ -17,6 +17,10 @@ from .test_backward import Conditioned, Momentum
 pytestmark = [pytest.mark.needs_compiler]
 FULL = revode.backward.TRACEABLE  # older versions of torch break the graph around a stage, and are right
 
+#: Traces, decomposes and cuts the graph in two as the default does, and then runs it operation by operation: writing
+#: and building C++ takes most of a compilation, and tells nothing new of a second graph.
+WITHOUT_CODE = "aot_eager_decomp_partition"
+
 
 @pytest.fixture(autouse=True)
 def _fresh():
@@ -27,20 +31,23 @@ def net(middle):
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(inplace=True), middle, nn.ReLU(), nn.Conv2d(8, 2, 1))
 
 
-def compiled(module):
-    return torch.compile(module, fullgraph=FULL)
+def compiled(module, backend="inductor"):
+    return torch.compile(module, fullgraph=FULL, backend=backend)
 
 
 def same_names(found):
     return {n.replace("_orig_mod.", ""): t for n, t in found.items()}
 
 
-@pytest.mark.parametrize("name", [n for n in REVERSIBLE if n != "momentum"])  # see below
-def test_whole_network_in_one_graph(name):
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [("hamiltonian", "inductor"), *((n, WITHOUT_CODE) for n in REVERSIBLE if n not in ("hamiltonian", "momentum"))],
+)  # momentum: see below
+def test_whole_network_in_one_graph(name, backend):
     n = net(stage(name, blocks=2))
     plain, x = stored_copy(n), images(channels=3)
     for _ in range(2):  # the second step runs what the first one compiled
-        assert worst(same_names(gradients(compiled(n), x)), gradients(plain, x)) < 1e-4
+        assert worst(same_names(gradients(compiled(n, backend), x)), gradients(plain, x)) < 1e-4
     for (k, b), (_, p) in zip(n.named_buffers(), plain.named_buffers()):
         torch.testing.assert_close(b, p, rtol=1e-4, atol=1e-5, msg=k)
 
@@ -51,7 +58,7 @@ def test_shared_block_frozen_block_and_eval_mode():
     n = net(revode.Stage(revode.Hamiltonian(0.1), [block, frozen, block]))
     n.eval()
     plain, x = stored_copy(n), images(channels=3)
-    assert worst(same_names(gradients(compiled(n), x)), gradients(plain, x)) < 1e-4
+    assert worst(same_names(gradients(compiled(n, WITHOUT_CODE), x)), gradients(plain, x)) < 1e-4
 
 
 class CompiledInside(nn.Module):
@@ -80,7 +87,7 @@ def test_compiled_branches_in_a_stage_that_is_not(make):
 def test_keyword_tensors_get_gradients():
     s = stage(make=Conditioned, blocks=2)
     plain, x, results = stored_copy(s), images(), []
-    for module in (compiled(s), plain):
+    for module in (compiled(s, WITHOUT_CODE), plain):
         shift = torch.full((4, 1, 1), 0.3, requires_grad=True)
         results.append(same_names(gradients(module, x, shift=shift)) | {"shift": shift.grad})
     assert worst(*results) < 1e-4
@@ -90,7 +97,7 @@ def test_momentum_with_snapshots():
     n, x = Momentum(6, c=0.3), images(2)
     plain = Momentum(6, c=0.3, memory="stored")
     plain.load_state_dict(n.state_dict())
-    assert worst(same_names(gradients(compiled(n), x)), gradients(plain, x)) < 1e-4
+    assert worst(same_names(gradients(compiled(n, WITHOUT_CODE), x)), gradients(plain, x)) < 1e-4
 
 
 def test_dropout_is_stored_under_compile_and_right():
@@ -126,7 +133,7 @@ def test_autocast_under_compile():
         y.float().square().sum().backward()
         return {k.replace("_orig_mod.", ""): p.grad for k, p in module.named_parameters()}
 
-    assert worst(under(compiled(n)), under(plain)) < 0.05
+    assert worst(under(compiled(n, WITHOUT_CODE)), under(plain)) < 0.05
 
 
 def test_memory_of_the_compiled_step_does_not_depend_on_depth():
@@ -135,15 +142,15 @@ def test_memory_of_the_compiled_step_does_not_depend_on_depth():
     def peak(blocks, memory):
         torch._dynamo.reset()
         n = net(stage(blocks=blocks, memory=memory))
-        c = torch.compile(n, fullgraph=FULL, backend="aot_eager_decomp_partition")
+        c = torch.compile(n, fullgraph=FULL, backend=WITHOUT_CODE)
         for _ in range(2):
             n.zero_grad(set_to_none=True)
             peak = peak_bytes(lambda: c(x).sum().backward())
         return peak - sum(p.nbytes for p in n.parameters())
 
     activation = 8 * 4 * 24 * 24 * 4  # one half of the state
-    assert peak(6, "reversible") - peak(2, "reversible") < activation
-    assert peak(6, "stored") - peak(2, "stored") > 8 * activation
+    assert peak(4, "reversible") - peak(2, "reversible") < activation / 2
+    assert peak(4, "stored") - peak(2, "stored") > 4 * activation
 
 
 def test_bad_field_is_refused_under_compile():

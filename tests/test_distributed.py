@@ -16,6 +16,11 @@ import revode
 
 from .helpers import images, relative, stage, stored_copy
 
+#: Scheme, and whether its branches have batch normalization.
+CASES = (
+    ("hamiltonian", False), ("midpoint", False), ("momentum", False), ("hamiltonian", True), ("leapfrog", True),
+)  # fmt: skip
+
 
 def network(name, norm):
     torch.manual_seed(1)
@@ -34,15 +39,17 @@ def loss(y):
     return y.square().mean()
 
 
-def worker(rank, port, name, norm, results):
+def worker(rank, port, results):
     torch.set_num_threads(1)
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     dist.init_process_group("gloo", rank=rank, world_size=2)
-    net = DistributedDataParallel(network(name, norm))
-    loss(net(batch()[rank * 4 : rank * 4 + 4])).backward()
-    if rank == 0:
-        results.put([p.grad.numpy() for p in net.parameters()])
-    dist.barrier()
+    for name, norm in CASES:
+        net = DistributedDataParallel(network(name, norm))
+        loss(net(batch()[rank * 4 : rank * 4 + 4])).backward()
+        if rank == 0:
+            results.put([p.grad.numpy() for p in net.parameters()])
+        dist.barrier()
+        del net
     dist.destroy_process_group()
 
 
@@ -52,31 +59,33 @@ def free_port():
         return s.getsockname()[1]
 
 
-def two_processes(name, norm):
+@pytest.fixture(scope="module")
+def two_processes():
+    """The gradients of each case from two processes, which are started once: importing torch takes them longest."""
     context = mp.get_context("spawn")
     results = context.SimpleQueue()
-    spawned = mp.start_processes(worker, (free_port(), name, norm, results), nprocs=2, join=False)
-    found = [torch.from_numpy(g) for g in results.get()]
+    spawned = mp.start_processes(worker, (free_port(), results), nprocs=2, join=False)
+    found = {case: [torch.from_numpy(g) for g in results.get()] for case in CASES}
     while not spawned.join():
         pass
     return found
 
 
-@pytest.mark.parametrize("name", ["hamiltonian", "midpoint", "momentum"])
-def test_without_batch_norm_as_one_process_on_the_joined_batch(name):
+@pytest.mark.parametrize("name", [name for name, norm in CASES if not norm])
+def test_without_batch_norm_as_one_process_on_the_joined_batch(two_processes, name):
     net = stored_copy(network(name, norm=False))
     loss(net(batch())).backward()
-    found = two_processes(name, norm=False)
+    found = two_processes[name, False]
     assert max(relative(g, p.grad) for g, p in zip(found, net.parameters(), strict=True)) < 1e-12
 
 
-@pytest.mark.parametrize("name", ["hamiltonian", "leapfrog"])
-def test_with_batch_norm_the_mean_of_the_two_processes_gradients(name):
+@pytest.mark.parametrize("name", [name for name, norm in CASES if norm])
+def test_with_batch_norm_the_mean_of_the_two_processes_gradients(two_processes, name):
     mean = None
     for half in batch().chunk(2):
         net = stored_copy(network(name, norm=True))
         loss(net(half)).backward()
         grads = [p.grad / 2 for p in net.parameters()]
         mean = grads if mean is None else [a + b for a, b in zip(mean, grads)]
-    found = two_processes(name, norm=True)
+    found = two_processes[name, True]
     assert max(relative(g, m) for g, m in zip(found, mean, strict=True)) < 1e-12

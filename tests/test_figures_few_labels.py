@@ -118,6 +118,15 @@ def test_the_protocol_is_that_of_the_files(bundle):
     assert {row[2] for row in after.values()} <= {"V", "code", "unverified", "–"}
 
 
+def test_precisions_are_compared_run_by_run(bundle):
+    put(bundle, "hamiltonian", 500, 0, 40.0)
+    settings = {"model": few.NETWORKS["hamiltonian"], "data": "cifar10", "subset": 500, "steps": 500, "amp": "bf16"}
+    training(bundle, few.name("hamiltonian", "cifar10", 500, 0, kind="bf16"), 0.4075, settings=settings)
+    rows = figures.few_labels_precision().rows
+    assert rows[0] == ("Hamiltonian", "500", 0, "40.00 %", "40.75 %", "+0.75")
+    assert rows[1] == ("ResNet", "500", 0, "not yet run", "not yet run", "–")
+
+
 def test_unknown_data_are_refused():
     with pytest.raises(ValueError, match="data = 'mnist' must be one of cifar10, stl10-subset"):
         figures.few_labels_results("mnist")

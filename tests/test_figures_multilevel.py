@@ -52,8 +52,11 @@ def test_bundled_measurements_are_drawn_with_their_numbers():
 
 def test_swiss_roll_runs_end_where_they_end():
     found = results.load("swiss-roll-hamiltonian-seed0")
-    end = 100 * found["final"]["validation_accuracy_multilevel"]
-    assert f"hamiltonian, multilevel {end:.3g}" in figures.swiss_roll_runs([found]).alt
+    ends = [100 * found["final"][f"validation_accuracy_{start}"] for start in ("multilevel", "cold")]
+    told = figures.swiss_roll_runs([found]).alt
+    assert f"hamiltonian: validation accuracy in per cent with most layers, doubled {ends[0]:.3g} (" in told
+    assert f"cold {ends[1]:.3g} (" in told
+    assert f"hamiltonian {found['final']['growth_multilevel']:.3g}." in told
     assert "none has been made yet" in str(figures.swiss_roll_runs([]).rows)
 
 

@@ -62,8 +62,15 @@ def test_gradient_of_everything_at_50_blocks(c, start, norm):
     assert (exact["scheme.r"].abs() > 1e-3).sum() >= exact["scheme.r"].numel() - (start == "field")
     assert worst(gradients(copy.deepcopy(s).double(), x.double()), exact) < 1e-10
     found = gradients(s, x)
+    size = {k: t.norm() for k, t in exact.items()}
+    if exact["scheme.r"].numel() == 1:  # a sum over the blocks, which nearly cancels: errors are those of its terms
+        layers = revode.Stage(Momentum(s.h, [c] * 50, start, learn=True), copy.deepcopy(s.blocks))
+        each = printed(layers.double(), x.double())["scheme.r"]
+        torch.testing.assert_close(each.sum(), exact["scheme.r"])
+        size["scheme.r"] = each.abs().sum()
     for k in exact:
-        assert relative(found[k], exact[k]) <= 10 * max(relative(plain[k], exact[k]), 1e-7), k
+        ours, others = ((g[k] - exact[k]).norm() / size[k] for g in (found, plain))
+        assert ours <= 10 * max(others, 1e-7), k
 
 
 @pytest.mark.parametrize("c", [0.9, MANY])

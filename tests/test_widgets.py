@@ -138,23 +138,23 @@ def colabs_ipywidgets() -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", widgets.__all__)
-def test_widget_works_with_colabs_ipywidgets(name, colabs_ipywidgets, root):
-    code = f"""
+def test_widgets_work_with_colabs_ipywidgets(colabs_ipywidgets, root):
+    code = """
 import ipywidgets, json
 assert ipywidgets.__version__ == "7.7.1", ipywidgets.__version__
 from revode import widgets
-widget = widgets.{name}()
-state = widget.get_state()
-assert state["_model_module"] == "anywidget" and state["_view_name"] == "AnyView"
-json.dumps({{k: v for k, v in state.items() if isinstance(v, (str, int, float, list, dict))}}, allow_nan=False)
-assert widget._esm and widget._css
-if hasattr(widget, "_repr_mimebundle_"):
-    bundle = widget._repr_mimebundle_()
-    print(sorted(bundle[0] if isinstance(bundle, tuple) else bundle))
-else:  # older versions of anywidget leave it to ipywidgets
-    ipywidgets.widgets.widget.display = lambda data, raw: print(sorted(data))
-    widget._ipython_display_()
+for name in widgets.__all__:
+    widget = getattr(widgets, name)()
+    state = widget.get_state()
+    assert state["_model_module"] == "anywidget" and state["_view_name"] == "AnyView", name
+    json.dumps({k: v for k, v in state.items() if isinstance(v, (str, int, float, list, dict))}, allow_nan=False)
+    assert widget._esm and widget._css, name
+    if hasattr(widget, "_repr_mimebundle_"):
+        bundle = widget._repr_mimebundle_()
+        print(name, sorted(bundle[0] if isinstance(bundle, tuple) else bundle))
+    else:  # older versions of anywidget leave it to ipywidgets
+        ipywidgets.widgets.widget.display = lambda data, raw: print(name, sorted(data))
+        widget._ipython_display_()
 """
     path = os.pathsep.join([str(colabs_ipywidgets), str(root)])
     done = subprocess.run(
@@ -164,7 +164,8 @@ else:  # older versions of anywidget leave it to ipywidgets
         env=os.environ | {"PYTHONPATH": path},
     )
     assert done.returncode == 0, done.stderr
-    assert "application/vnd.jupyter.widget-view+json" in done.stdout
+    shown = [line.split()[0] for line in done.stdout.splitlines() if "application/vnd.jupyter.widget-view+json" in line]
+    assert shown == widgets.__all__
 
 
 # --- the bundled layer of a trained network -------------------------------------------------------------------

@@ -90,7 +90,7 @@ def run(network: str, data: str, images: int, seed: int, *, kind: str = "") -> R
 
 
 def runs(data: str, sizes: Iterable[int], networks: Iterable[str], *, kind: str = "") -> tuple[Run, ...]:
-    """Runs of all seeds, sizes and networks, those to be compared next to each other.
+    """Runs of all sizes, seeds and networks, those to be compared next to each other.
 
     Args:
         data: "cifar10" or "stl10-subset".
@@ -98,7 +98,7 @@ def runs(data: str, sizes: Iterable[int], networks: Iterable[str], *, kind: str 
         networks: Of :data:`NETWORKS`.
         kind: As of :func:`name`.
     """
-    return tuple(run(n, data, images, seed, kind=kind) for seed in SEEDS for images in sizes for n in networks)
+    return tuple(run(n, data, images, seed, kind=kind) for images in sizes for seed in SEEDS for n in networks)
 
 
 _CIFAR10 = Source("unverified", "Chang et al. 2018 (arXiv 1709.03698), section on few labels, numbers recalled")

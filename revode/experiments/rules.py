@@ -452,8 +452,8 @@ def multilevel(records: Records) -> list[Check]:
 def residual_norms(records: Records) -> list[Check]:
     """Claim 29."""
     out = []
-    for key, name in (("trained", "residual-norms-trained"), ("untrained", "residual-norms")):
-        files = [f for f in _there(records, [name]) if f"slope_{key}" in records[f]["final"]]
+    for key, names in (("trained", seeds("residual-norms-trained")), ("untrained", ["residual-norms"])):
+        files = [f for f in _there(records, names) if f"slope_{key}" in records[f]["final"]]
         values = [records[f]["final"][f"slope_{key}"] for f in files]
         if key == "trained":
             rule = "−1 to a quarter"

@@ -262,8 +262,24 @@ def few_labels_protocol(data: str = "cifar10") -> Table:
     )
 
 
+def few_labels_precision() -> Table:
+    """The same trainings with increments in float32 and in bfloat16: accuracies, and their difference in points."""
+    records, rows = finished(), []
+    for network, images, seed in few.BFLOAT16:
+        names = [few.name(network, "cifar10", images, seed, kind=kind) for kind in ("", "bf16")]
+        found = [100 * records[n]["final"]["test_accuracy"] if n in records else None for n in names]
+        told = ["not yet run" if a is None else f"{a:.2f} %" for a in found]
+        difference = "–" if None in found else _signed(found[1] - found[0])
+        rows.append((_TITLES[network], f"{images:,}", seed, *told, difference))
+    return table(
+        ("network", "images", "seed", "float32", "bfloat16", "difference, points"),
+        rows,
+        "CIFAR-10: one training each, equal but for the precision of the increments; the state is in float32 in both.",
+    )
+
+
 def few_labels_cost() -> Table:
-    """What has been run of each of the four experiments with few labels, and what the rest would take."""
+    """What has been run of each of the five experiments with few labels, and what the rest would take."""
     records, rows = finished(), []
     for e in few.EXPERIMENTS:
         found = registry.status(e, records)

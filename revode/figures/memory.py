@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -182,6 +182,12 @@ def _apart(points: list[tuple], gap: float) -> list[tuple]:
     return out
 
 
+def _hardware(record: dict, rows: Iterable[dict]) -> str:
+    """What these rows were measured on; each says so itself, unless all of the file were on one machine."""
+    machine = record["evidence"]["hardware"]
+    return ", ".join(dict.fromkeys(r.get("hardware", machine["gpu"] or machine["cpu"]) for r in rows))
+
+
 def memory_choices(record: dict, blocks: int | None = None) -> Table:
     """Time ratio, memory and gradient of every case of the RevNet network, from a benchmark's result file.
 
@@ -210,13 +216,12 @@ def memory_choices(record: dict, blocks: int | None = None) -> Table:
             "–" if off is None else "equal" if off == 0 else f"{off:.0e}",
         ))  # fmt: skip
     load = record["final"]["parts"]["time"]["load"]
-    hardware = record["evidence"]["hardware"]
     return table(
         ("way", "time", "time, channels_last", "MiB per block", "gradient differs by"),
         rows,
         f"{blocks} blocks: time of a step over that with stored activations, medians of interleaved runs "
-        f"({hardware['gpu'] or hardware['cpu']}, one thread, load {load:.1f} at the start of the last); activations "
-        "per added block; largest relative difference of a parameter's gradient in float32.",
+        f"({_hardware(record, contiguous.values())}, one thread, load {load:.1f} at the start of the last); "
+        "activations per added block; largest relative difference of a parameter's gradient in float32.",
     )
 
 
@@ -252,9 +257,9 @@ def exact_cost(record: dict) -> Table:
         for (family, layout, blocks, case), ratio in found.items()
         if case == "revode exact"
     ]  # fmt: skip
-    hardware = record["evidence"]["hardware"]
+    timed = [r for r in record["final"]["time"] if r["case"] == "revode exact"]
     return table(
         ("network", "layout", "blocks", "reversible / stored", "exact / stored", "exact over reversible"),
         rows,
-        f"Time of a training step: medians of interleaved runs ({hardware['gpu'] or hardware['cpu']}, one thread).",
+        f"Time of a training step: medians of interleaved runs ({_hardware(record, timed)}, one thread).",
     )

@@ -177,12 +177,13 @@ def error_over_cost(records: Iterable[Mapping]) -> Drawing:
             label = "_" if words in said else words
             said.setdefault(words, []).append(error[-1])
             line(ax, steps if title == "by steps" else cost, error, style, label=label, linewidth=1.1)
-        ax.set(xlabel=xlabel, ylabel="test error, %", title=title)
+        ax.set(xlabel=xlabel, ylabel="test error, %", title=title, ylim=(None, 118), yticks=range(0, 101, 20))
+        ax.set_ylim(bottom=max(min(100 * (1 - p["test_accuracy"]) for r in records for p in r["curve"]) - 4, 0))
         if title == "by steps":
             for m in records[0]["settings"]["milestones"]:
                 ax.axvline(m / records[0]["settings"]["steps"], color=LINE, zorder=0)
         else:
-            ax.legend(fontsize=8)
+            ax.legend(fontsize=8, loc="upper right")  # above all lines
         ends = "; ".join(f"{words} {statistics.mean(v):.1f} %" for words, v in said.items())
         panels.append(show(figure, f"Test error {title}. At the end, mean over seeds: {ends}."))
     return beside(
@@ -203,15 +204,16 @@ def _decades(ax) -> None:
 
 
 @styled
-def residual_norms(record: Mapping) -> Drawing:
+def residual_norms(*records: Mapping) -> Drawing:
     """What each block adds: relative to the state before it, over its place, and the mean over the number of blocks.
 
     Args:
-        record: Result of ``revode.experiments.multilevel.measure_norms``.
+        *records: Results of ``revode.experiments.multilevel.measure_norms``.
     """
+    rows = [row for record in records for row in record["curve"]]
     (left_figure, left), (right_figure, right) = (axes(1, 1, (3.5, 3.0)) for _ in range(2))
     said = []
-    for row in record["curve"]:
+    for row in rows:
         trained = row["network"] is not None
         values = [r["relative"] for r in row["rows"]]
         at = (np.arange(len(values)) + 0.5) / len(values)
@@ -221,7 +223,7 @@ def residual_norms(record: Mapping) -> Drawing:
         said.append(f"{row['network'] or 'untrained'} with {row['blocks']} blocks {row['mean']:.3g}")
     left.set(xlabel="place in the network", ylabel="added / state", yscale="log", title="each block")
     right.set(xlabel="blocks", ylabel="mean norm of what is added", xscale="log", yscale="log", title="mean")
-    depths = sorted({row["blocks"] for row in record["curve"]})
+    depths = sorted({row["blocks"] for row in rows})
     right.set_xticks(depths, [str(n) for n in depths])
     right.set_xticks([], minor=True)
     for ax in (left, right):
@@ -236,7 +238,7 @@ def residual_norms(record: Mapping) -> Drawing:
 
 @styled
 def swiss_roll_runs(records: Iterable[Mapping]) -> Drawing:
-    """Validation accuracy and growth of features over cost, from a coarse start and from a cold one.
+    """Validation accuracy over the depth for each network, from a coarse start and from a cold one; growth of features.
 
     Args:
         records: Results of ``revode.experiments.multilevel.measure_swiss_roll``.
@@ -244,34 +246,64 @@ def swiss_roll_runs(records: Iterable[Mapping]) -> Drawing:
     records = list(records)
     if not records:
         return table(("runs",), [("none has been made yet",)], "The Swiss roll, from a coarse start and a cold one.")
-    panels = []
-    for key, scale, title, yscale in (
-        ("validation_accuracy", 100.0, "validation accuracy, %", "linear"),
-        ("growth", 1.0, "norm of features / norm of points", "log"),
-    ):
-        figure, ax = axes(1, 1, (3.5, 3.2))
-        said: dict[tuple[str, str], list[float]] = {}
-        for r in records:
-            name = r["settings"]["network"]
-            for start, dash in (("multilevel", "-"), ("cold", (0, (2, 1.5)))):
-                points = [p for p in r["curve"] if p["start"] == start and p["cost"]]
-                values = [scale * p[key] for p in points]
-                new = start == "multilevel" and (name, start) not in said
-                said.setdefault((name, start), []).append(values[-1])
-                options = {"color": COLORS[NETWORKS[name]], "linestyle": dash, "linewidth": 1.2}
-                ax.plot([p["cost"] for p in points], values, label=name if new else "_", **options)
-        ax.set(xlabel="layers evaluated", title=title, xscale="log", yscale=yscale)
-        if key == "growth":
-            _decades(ax)
-        else:
-            ax.legend(fontsize=8)
-        ends = "; ".join(f"{n}, {s} {statistics.mean(v):.3g}" for (n, s), v in said.items())
-        panels.append(show(figure, f"{title}. At the end, mean over seeds: {ends}."))
+    networks = [n for n in NETWORKS if any(r["settings"]["network"] == n for r in records)]
+    panels = [_swiss_accuracy([r for r in records if r["settings"]["network"] == n], n) for n in networks]
+    figure, ax = axes(1, 1, (4.6, 2.4))
+    said = []
+    for n in networks:
+        ends = []
+        for r in (r for r in records if r["settings"]["network"] == n):
+            trained, _, _ = _swiss_levels(r)
+            ends.append(trained[-1]["growth"])
+            first = len(ends) == 1
+            values = [p["growth"] for p in trained]
+            line(ax, [p["layers"] for p in trained], values, NETWORKS[n], label=n if first else "_", marker=".")
+        said.append(f"{n} {statistics.mean(ends):.3g}")
+    ax.set(title="norm of features / norm of points", yscale="log")
+    _decades(ax)
+    _layers(ax, trained)
+    ax.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    alt = f"Norm of the last features over that of the points; with most layers, mean over seeds: {'; '.join(said)}."
     return beside(
         *panels,
-        caption="Solid: from 16 layers on, doubled; dips are the doublings. Dashed: the deepest network from a cold "
-        "start, at the same cost. One line for each seed.",
+        show(figure, alt),
+        caption="The Swiss roll, a line for each seed. Dots: after the training at a depth. Rings: just doubled, "
+        "before it. Crosses: the deepest network from a cold start, with as many evaluations of layers as all levels.",
     )
+
+
+def _swiss_levels(record: Mapping) -> tuple[list[dict], list[dict], dict]:
+    """Points after the training at each depth, points just doubled, and the last one from a cold start."""
+    points = {s: [p for p in record["curve"] if p["start"] == s] for s in ("multilevel", "cold")}
+    doubled = [p for p in points["multilevel"] if not p["evaluations"]]
+    return [p for p in points["multilevel"] if p["evaluations"]], doubled, points["cold"][-1]
+
+
+def _swiss_accuracy(records: Sequence[Mapping], network: str) -> Drawing:
+    figure, ax = axes(1, 1, (2.5, 2.4))
+    color, ends, cold_ends = COLORS[NETWORKS[network]], [], []
+    for r in records:
+        trained, doubled, cold = _swiss_levels(r)
+        x, y = ([p[k] for p in trained] for k in ("layers", "validation_accuracy"))
+        line(ax, x, [100 * v for v in y], NETWORKS[network], label="_", marker=".")
+        x, y = ([p[k] for p in doubled] for k in ("layers", "validation_accuracy"))
+        ax.plot(x, [100 * v for v in y], "o", color=color, markersize=3.5, fillstyle="none", markeredgewidth=0.8)
+        ax.plot(cold["layers"], 100 * cold["validation_accuracy"], "x", color=color, markersize=6)
+        ends.append(100 * trained[-1]["validation_accuracy"])
+        cold_ends.append(100 * cold["validation_accuracy"])
+    ax.set(title=f"{network}: right, %", ylim=(40, 103))
+    _layers(ax, trained)
+    told = (f"{statistics.mean(v):.3g} (from {min(v):.3g} to {max(v):.3g})" for v in (ends, cold_ends))
+    alt = "{}: validation accuracy in per cent with most layers, doubled {}, cold {}."
+    return show(figure, alt.format(network, *told))
+
+
+def _layers(ax, points: Sequence[Mapping]) -> None:
+    """A logarithmic abscissa of the depths of these points."""
+    depths = [p["layers"] for p in points]
+    ax.set(xscale="log", xlabel="layers")
+    ax.set_xticks(depths, [str(n) if k % 2 == 0 else "" for k, n in enumerate(depths)])
+    ax.set_xticks([], minor=True)
 
 
 @styled
