@@ -134,7 +134,7 @@ function render({ model, el: host }) {
     const scale = { bars: drawBars(r), moved: drawMoved(r) };
     why.textContent = "Small pictures: the three leading principal components of the features in red, green and blue. Their basis and " +
       "their scale are those of all pixels, images and moments of a unit, so that a colour means the same at all moments; " +
-      `they hold ${list(net.features.map((f) => percent(f.variance)))} of the variance in the three units. Light bars: the other moments.`;
+      `they hold ${list(net.features.map((f) => percent(f.variance)))} of the variance in the three units. Light distances: those of the other moments.`;
     Object.assign(host.dataset, state);
     // what has just been drawn, for tests and for the curious
     host.revode = { ...state, units: m.units, h: m.h, accuracy: m.accuracy, probabilities, moved: r.moved, scale };
