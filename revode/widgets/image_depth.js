@@ -127,13 +127,13 @@ function render({ model, el: host }) {
     const r = { net, m, i, probabilities, answer, truth: classes.indexOf(state.picture), moved: m.moved ? m.moved[i] : null };
     which.show(state.picture);
     whose.show(state.network);
-    time.show(state.moment, `${name(m)}: ${right(m)} right`, `${name(m)}, h = ${m.h}, ${right(m)} of the test images right`);
+    time.show(state.moment, `${blocks(m)} ${m.kind}: ${right(m)} right`, `${name(m)}, h = ${m.h}, ${right(m)} of the test images right`);
     marks(net);
     ui.tell(sentence(r));
     drawPhotos(r);
     const scale = { bars: drawBars(r), moved: drawMoved(r) };
     why.textContent = "Small pictures: the three leading principal components of the features in red, green and blue. Their basis and " +
-      "their scale are those of all pixels, images and moments of a unit, so that a colour means the same at all moments; " +
+      "their scale are those of all pixels, images and moments of a unit of this network, so that a colour means the same at all moments; " +
       `they hold ${list(net.features.map((f) => percent(f.variance)))} of the variance in the three units. Light distances: those of the other moments.`;
     Object.assign(host.dataset, state);
     // what has just been drawn, for tests and for the curious
