@@ -328,7 +328,8 @@ def test_trained_hamiltonian_layers_leave_the_axis_but_not_far():
     (row,) = trained.measure(net, F.adaptive_avg_pool2d(image, 8), blocks=[(2, 2)])["units"]
     assert row["dimension"] == 448
     assert 1e-5 < row["off_axis_all"] < 0.1
-    assert row["off_axis"] <= row["off_axis_all"] <= row["off_axis_bound"]
+    # the first two are of different eigenvalue solvers, and of the same eigenvalue here: equal up to rounding
+    assert row["off_axis"] <= row["off_axis_all"] * (1 + 1e-12) <= row["off_axis_bound"]
 
 
 def test_branch_of_a_user_is_measured_as_well():
