@@ -152,8 +152,8 @@ def test_the_chapter_shows_the_rows_where_they_are_and_does_without():
         assert rows[f"reversible, last {k} blocks stored"][1] == time
         assert rows[f"reversible, last {k} blocks stored"][3] == rows["reversible (revode)"][3] == "0.00"
     assert not any("last" in r[0] for r in figures.memory_choices(bare).rows if r[0] != "time, channels_last")
-    assert ">last 12 stored<" in figures.memory_against_time(full).svg
-    assert "last 12 stored" not in figures.memory_against_time(bare).svg
+    assert ">k=12<" in figures.memory_against_time(full).svg
+    assert "k=12" not in figures.memory_against_time(bare).svg
     assert figures.time_over_depth(full).rows == figures.time_over_depth(bare).rows
     assert "last 4 stored" in report.markdown(full)
     single = copy.deepcopy(full)  # memory at one depth only has no slope

@@ -147,9 +147,9 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
             right = mib > 200
             ax.annotate(short.get(case, case), (mib, ratio), xytext=(-7 if right else 7, dy * 60), fontsize=8.5,
                         textcoords="offset points", ha="right" if right else "left", va="center")  # fmt: skip
-        for mib, ratio, case in (p for p in points if _LAST.fullmatch(p[2])):  # under or beside, away from the others
-            place = {"xytext": (8, 0), "ha": "left"} if mib > 200 else {"xytext": (6, -12), "ha": "right"}
-            ax.annotate(_LAST.sub(r"last \1 stored", case), (mib, ratio), fontsize=8.5, textcoords="offset points",
+        for mib, ratio, case in (p for p in points if _LAST.fullmatch(p[2])):  # away from the others' names
+            place = {"xytext": (5, 9), "ha": "left"} if mib > 200 else {"xytext": (0, -12), "ha": "center"}
+            ax.annotate(_LAST.sub(r"k=\1", case), (mib, ratio), fontsize=8, textcoords="offset points",
                         va="center", **place)  # fmt: skip
         if "one more forward" in rows:
             limit = rows["one more forward"]["ratio"]
@@ -166,7 +166,7 @@ def memory_against_time(record: dict, blocks: int | None = None) -> Drawing:
         f"Time over memory at {blocks} blocks. {'; '.join(words)}.",
         f"{blocks} blocks. Diamond: revode; squares: checkpoints (√N: of so many segments); other dots: stored "
         "activations and other reversible packages. Left and down is better."
-        + " Last k stored: revode with the activations of the last k blocks kept."
+        + " k: revode with the activations of the last k blocks kept."
         * any(map(_LAST.fullmatch, rows)),
     )
 
