@@ -212,7 +212,7 @@ def memory_choices(record: dict, blocks: int | None = None) -> Table:
             ),
             f"{contiguous[case]['ratio']:.2f}",
             f"{last[case]['ratio']:.2f}" if case in last else "–",
-            "–" if slope is None else f"{abs(slope):.2f}",
+            "–" if slope is None else f"{max(slope, 0.0):.2f}",  # less than 0: not all gradients live at the peak
             "–" if off is None else "equal" if off == 0 else f"{off:.0e}",
         ))  # fmt: skip
     load = record["final"]["parts"]["time"]["load"]
