@@ -299,7 +299,8 @@ EXPERIMENTS = (
         tuple(
             Run(
                 f"other-c-{at:g}-seed{s}", "momentum_memory:measure_other_c",
-                {"trained_at": at, "data": "cifar10", "subset": 10_000, "threads": 1, "steps": 2000}, s, cpu_minutes=55,
+                {"trained_at": at, "data": "cifar10", "subset": 10_000, "threads": 1, "amp": "bf16",
+                 "steps": 1000, "refit_steps": 100, "eval_every": 500}, s, cpu_minutes=15,
             )
             for s in range(3)
             for at in (0.0, 0.9)

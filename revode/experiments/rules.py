@@ -381,7 +381,7 @@ def smoothness(records: Records) -> list[Check]:
     files = off + strong
     (without, _), (decayed, _) = accuracies(records, off), accuracies(records, strong)
     effect = [b - a for a, b in zip(without, decayed, strict=True)]
-    paper, some = accuracies(records, ["hamiltonian-74", "hamiltonian-74-seed1", "hamiltonian-74-seed2"])
+    paper, some = accuracies(records, seeds("smoothness-paper"))
     points: dict = {"form": "{:.2f}", "unit": " points"}
     percent: dict = {"form": "{:.2f}", "unit": " %"}
     return [

@@ -7,14 +7,13 @@ import statistics
 import numpy as np
 
 from .. import results
-from ..experiments.smoothness import mean_change
+from ..experiments.smoothness import LONGER, PROTOCOL, SEEDS, mean_change
 from .drawing import COLORS, INK, SOFT, Drawing, Table, axes, beside, show, styled, table
 
 #: Label to the runs of Hamiltonian-74 that differ in the factor alone, one a seed.
 FACTORS = {
-    "off": tuple(f"smoothness-off-seed{k}" for k in range(3)),
-    "paper": ("hamiltonian-74", "hamiltonian-74-seed1", "hamiltonian-74-seed2"),
-    "40 times": tuple(f"smoothness-strong-seed{k}" for k in range(3)),
+    label: tuple(f"smoothness-{kind}-seed{seed}" for seed in SEEDS)
+    for label, kind in (("off", "off"), ("paper", "paper"), (f"{LONGER:g} times", "strong"))
 }
 
 
@@ -86,7 +85,8 @@ def smoothness_effect() -> Table:
     return table(
         ("factor", "seeds", "mean change of kernels", "training accuracy, %", "test accuracy, %", "gap, points"),
         rows,
-        "Hamiltonian-74, the shortened training of chapter 5. Mean and standard deviation over seeds. Training "
+        f"Hamiltonian-74, the images of chapter 5 and {PROTOCOL['steps']:,} steps, increments in bfloat16. Mean and "
+        "standard deviation over seeds. Training "
         "accuracy is over the last steps, with augmentation. " + " ".join(_verdicts(found)),
     )
 
@@ -99,7 +99,7 @@ def _mean(values: list[float], digits: int) -> str:
 def _verdicts(found: dict[str, list[dict]]) -> list[str]:
     """The effect on test accuracy and gap of each factor against none, with its standard error."""
     said = []
-    for label in ("paper", "40 times"):
+    for label in list(FACTORS)[1:]:
         pair = found["off"], found[label]
         if min(map(len, pair)) < 2:
             said.append(f"{label} against off: not yet run.")
