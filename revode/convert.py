@@ -138,10 +138,29 @@ def to_momentum(
         ValueError: for a c outside of [0, 1), or another argument that is not allowed.
     """
     choose("learn_c", learn_c, LEARN)
-    kinds = _kinds()
     if isinstance(model, MomentumLayer) or any(isinstance(m, MomentumLayer) for m in model.modules()):
         raise ConversionError(f"{type(model).__name__} is a momentum network already; convert the original")
     model = copy.deepcopy(model)
+    options = {"c": c, "start": start} | ({} if learn_c == "no" else {"learn": learn_c})
+    convert(model, options, memory=memory, arithmetic=arithmetic)
+    return model
+
+
+def convert(model: nn.Module, options: dict, **of_stages) -> list[MomentumLayer]:
+    """Turn the rows of residual blocks inside a model into their momentum form, in place.
+
+    Args:
+        model: The network.
+        options: Arguments of :class:`revode.schemes.Momentum` beside h.
+        of_stages: Arguments of :class:`revode.stage.Stage`.
+
+    Returns:
+        The new layers, in the model's order.
+
+    Raises:
+        ConversionError: as of :func:`to_momentum`.
+    """
+    kinds = _kinds()
     rows = [
         (parent, name, list(row))
         for parent in model.modules()
@@ -161,13 +180,13 @@ def to_momentum(
                 f"{type(model).__name__}: in '{name}' a block changes the shape behind one that keeps it; split the "
                 "nn.Sequential there"
             )
-    options = {"c": c, "start": start} | ({} if learn_c == "no" else {"learn": learn_c})
-    counts = [sum(map(_keeps_shape, blocks)) for *_, blocks in rows]
+    layers, counts = [], [sum(map(_keeps_shape, blocks)) for *_, blocks in rows]
     for (parent, name, blocks), scheme in zip(rows, stage_schemes(Momentum, 1.0, options, counts), strict=True):
-        layer = MomentumLayer(blocks, scheme.to(next(blocks[0].parameters())), memory=memory, arithmetic=arithmetic)
+        layer = MomentumLayer(blocks, scheme.to(next(blocks[0].parameters())), **of_stages)
         layer.training = scheme.training = parent.training
         setattr(parent, name, layer)
-    return model
+        layers.append(layer)
+    return layers
 
 
 def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> list[str]:

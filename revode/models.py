@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from torch import nn
 from .fields import NORMALIZATIONS, choose
 from .networks import Network
 from .schemes import Momentum
+
+if TYPE_CHECKING:
+    from .residual import TorchvisionNetwork
 
 STATUS = ("V", "code", "calc", "unverified")
 
@@ -93,6 +96,7 @@ class ModelSpec:
         parameters: Number of parameters that the paper prints, in millions as printed, by number of classes.
         accuracy: Test accuracy in percent that the paper prints, by data set.
         c: Factor of the momentum rule; None of another scheme.
+        block: "basic" or "bottleneck" of a network of torchvision (:mod:`revode.residual`), else empty.
         sources: Source of each of these numbers.
     """
 
@@ -106,16 +110,18 @@ class ModelSpec:
     parameters: Mapping[int, str] = field(default_factory=dict, hash=False)
     accuracy: Mapping[str, float] = field(default_factory=dict, hash=False)
     c: float | None = None
+    block: str = ""
     sources: Mapping[str, Source] = field(default_factory=dict, repr=False, hash=False)
 
     @property
     def depth(self) -> int:
         """Number of layers as the papers count: a kernel and its transpose are two; stem and last layer are two."""
-        return LAYERS[self.scheme] * sum(self.units) + 2
+        return LAYERS[self.block or self.scheme] * sum(self.units) + 2
 
 
 #: Layers of one block, as the papers count them.
 LAYERS = {"hamiltonian": 4, "revnet": 4, "midpoint": 2, "leapfrog": 2, "momentum": 2, "euler": 2}
+LAYERS |= {"basic": 2, "bottleneck": 3}
 
 _CIFAR_CODE = "released code of Chang et al. 2018, branch ham1122, resnet/configs/cifar_configs.py"
 _TABLE = "main table of Chang et al. 2018, recalled"
@@ -176,6 +182,23 @@ MULTILEVEL = Recipe(
     },
     schedule="cosine",
     lr_min=0.001,
+)
+
+_SANDER_CODE = "released code of Sander et al. 2021"
+
+#: Momentum ResNets on CIFAR: 220 epochs of 390 steps, the rate cut after 180.
+SANDER = Recipe(
+    batch_size=128,
+    lr=0.01,
+    milestones=(70_200,),
+    steps=85_800,
+    weight_decay=5e-4,
+    smoothness=0.0,
+    momentum=0.9,
+    lr_factor=0.1,
+    train_images=50_000,
+    sources=dict.fromkeys(CIFAR.sources, Source("code", f"{_SANDER_CODE}, for CIFAR"))
+    | {"train_images": CIFAR.sources["train_images"]},
 )
 
 _UNVERIFIED_TRAINING = Source("unverified", _TEXT)
@@ -308,6 +331,42 @@ def _stl10(name: str, scheme: str, accuracy: float) -> ModelSpec:
     )
 
 
+def _torchvision(scheme: str, layers: int, accuracy: tuple[float, ...] = ()) -> ModelSpec:
+    """A network of torchvision: for large images, or where accuracies on CIFAR are given, for those."""
+    block, units = {
+        18: ("basic", (2, 2, 2, 2)),
+        34: ("basic", (3, 4, 6, 3)),
+        50: ("bottleneck", (3, 4, 6, 3)),
+        101: ("bottleneck", (3, 4, 23, 3)),
+        152: ("bottleneck", (3, 8, 36, 3)),
+    }[layers]
+    cifar, momentum = bool(accuracy), scheme == "momentum"
+    he = Source("V", "He et al. 2015 (arXiv 1512.03385), Table 1, as torchvision.models has it")
+    sander = Source("V", "Sander et al. 2021 (arXiv 2102.07870)")
+    return ModelSpec(
+        f"torchvision-{'momentum' if momentum else 'resnet'}-{layers}{'-cifar' if cifar else ''}",
+        scheme,
+        units,
+        tuple(w * (4 if block == "bottleneck" else 1) for w in (64, 128, 256, 512)),
+        1.0,
+        32 if cifar else 224,
+        SANDER,
+        accuracy=dict(zip(("cifar10", "cifar100"), accuracy, strict=False)),
+        c=Momentum.C if momentum else None,
+        block=block,
+        sources={
+            "units": he,
+            "widths": he,
+            "h": sander,
+            "image_size": Source("V", "CIFAR images are 32x32") if cifar else Source("V", "torchvision.models"),
+            "recipe": Source("code", f"{_SANDER_CODE}, for CIFAR"),
+            "parameters": he,
+            "accuracy": Source("V", f"{sander.text}, Table 2, 10 runs") if cifar else Source("V", "none on these data"),
+        }
+        | ({"c": _MOMENTUM["c"]} if momentum else {}),
+    )
+
+
 _SPECS = (
     _cifar("resnet-32", "euler", 5, _RESNET, {10: "0.46", 100: "0.47"}, (92.86, 70.05), CIFAR_BASELINE),
     _cifar("resnet-110", "euler", 18, _RESNET, {10: "1.73", 100: "1.73"}, (94.26, 73.56), CIFAR_BASELINE),
@@ -348,6 +407,9 @@ _SPECS = (
     _stl10("hamiltonian-stl10", "hamiltonian", 85.5),
     _stl10("midpoint-stl10", "midpoint", 84.6),
     _stl10("leapfrog-stl10", "leapfrog", 83.7),
+    *(_torchvision(scheme, layers) for layers in (18, 34, 50, 101, 152) for scheme in ("euler", "momentum")),
+    _torchvision("euler", 101, (95.15, 76.86)),
+    _torchvision("momentum", 101, (95.1, 76.39)),
 )
 
 #: Every named network.
@@ -370,8 +432,11 @@ def build(
     start: str | None = None,
     learn_c: str = "no",
     units: Sequence[int] | None = None,
-) -> Network:
+) -> Network | TorchvisionNetwork:
     """A network of the papers by its name.
+
+    Names that begin with "torchvision" are those of :class:`revode.residual.TorchvisionNetwork`, without a step size
+    of their own and with batch normalization and ReLU alone.
 
     Args:
         name: One of :data:`MODELS`.
@@ -429,9 +494,17 @@ def _make(
     units: Sequence[int] | None = None,
     c: float | Sequence[float] | None = None,
     **options,
-) -> Network:
+) -> Network | TorchvisionNetwork:
     choose("name", name, MODELS)
     spec = MODELS[name]
+    if spec.block:
+        from .residual import TorchvisionNetwork  # brings torchvision with it
+
+        options |= {"normalization": normalization, "h": h, "small_images": spec.image_size < 64}
+        options |= {"num_classes": num_classes, "c": spec.c if c is None else c}
+        network = TorchvisionNetwork(spec.scheme, spec.block, units or spec.units, **options)
+        network.name = name
+        return network
     h = spec.h if h is None and normalization == "batch" else h
     units = spec.units if units is None else units
     c = spec.c if c is None else c

@@ -109,7 +109,74 @@ class StridedCoupling(nn.Module):
         return torch.cat((y, z), dim=1)
 
 
-class Network(nn.Module):
+class StageOptions:
+    """What the reversible stages of a network have in common, set for all of them at once.
+
+    Attributes:
+        stages: The stages, in the order in which they are computed; none in a network that is plain throughout.
+        strided: Whether a block that changes the shape, and is stored anyway, lies between two stages.
+    """
+
+    stages: Sequence[Stage]
+    strided: bool
+
+    @property
+    def scheme(self) -> Scheme:
+        """The rule of a step."""
+        return self.stages[0].scheme
+
+    @property
+    def c(self) -> float | tuple[float, ...] | None:
+        """Present momentum: one number, or one for each block; None of another scheme. May be set at any time."""
+        if not isinstance(self.scheme, Momentum):
+            return None
+        values = [s.scheme.c for s in self.stages]
+        return values[0] if isinstance(values[0], float) else tuple(c for of_stage in values for c in of_stage)
+
+    @c.setter
+    def c(self, value: float | Sequence[float]) -> None:
+        if self.c is None:
+            raise ValueError(f"c = {value!r} belongs to scheme 'momentum', not to '{self.scheme.name}'")
+        for stage, c in zip(self.stages, _split(value, [len(s.blocks) for s in self.stages]), strict=True):
+            stage.scheme.c = c
+
+    @property
+    def memory(self) -> str:
+        """How activations are kept: "reversible" or "stored"; may be set at any time."""
+        return self.stages[0].memory if self.stages else "stored"
+
+    @memory.setter
+    def memory(self, value: str) -> None:
+        for stage in self.stages:
+            stage.memory = value
+
+    @property
+    def arithmetic(self) -> str:
+        """How states are held: "float" or "exact"; may be set at any time."""
+        return self.stages[0].arithmetic if self.stages else "float"
+
+    @arithmetic.setter
+    def arithmetic(self, value: str) -> None:
+        for stage in self.stages:
+            stage.arithmetic = value
+
+    @property
+    def store_last(self) -> int:
+        """Number of blocks, counted from the end of the network, whose activations are kept."""
+        return self._store_last
+
+    @store_last.setter
+    def store_last(self, value: int) -> None:
+        left = value
+        if self.stages:
+            self.stages[-1].store_last = value  # refuses what is no number of blocks
+        for stage in reversed(self.stages):
+            stage.store_last = min(left, len(stage.blocks))
+            left = max(left - len(stage.blocks) - self.strided, 0)  # a strided block is stored anyway
+        self._store_last = value
+
+
+class Network(StageOptions, nn.Module):
     """A residual network for images that integrates a differential equation by one of the schemes.
 
     Args:
@@ -137,6 +204,7 @@ class Network(nn.Module):
 
     Attributes:
         stages: The reversible stages, one for each shape of the state.
+        strided: Whether what lies between two stages is a block of its own, as in ResNet and RevNet.
         transitions: What lies between two stages.
         stability: The :class:`StableStep` by which h was chosen, or None if it was given.
         name: Name in :data:`revode.models.MODELS` if it was built by that, else None.
@@ -183,12 +251,12 @@ class Network(nn.Module):
         step = 1.0 if h is None else h
         rule = scheme(step)
         _check_units(rule, units, widths)
-        options = _options(rule, c, start, learn_c)
+        options = scheme_options(rule, c, start, learn_c)
         self.units, self.widths = tuple(units), tuple(widths)
         self.in_channels, self.num_classes = in_channels, num_classes
         self.activation, self.normalization = activation, normalization
-        self._strided = FIELDS[rule.name] is BranchField
-        with _undisturbed(seed is not None):
+        self.strided = FIELDS[rule.name] is BranchField
+        with undisturbed(seed is not None):
             self.stem = nn.Conv2d(in_channels, widths[0], 3, padding=1, bias=normalization == "none")
             self.stem_norm = self._norm(widths[0])
             blocks = [self._stage_blocks(rule, unit) for unit in range(len(units))]
@@ -211,19 +279,19 @@ class Network(nn.Module):
     def _stage_blocks(self, rule: Scheme, unit: int) -> list[list[Field]]:
         """The blocks that have the shape of this unit."""
         count = self.units[unit] - (unit > 0)
-        if not self._strided and unit < len(self.units) - 1:
+        if not self.strided and unit < len(self.units) - 1:
             count += 1  # the first block of the next unit
         kind = FIELDS[rule.name]
         width = self.widths[unit] // rule.fields
         options = {"activation": self.activation, "normalization": self.normalization}
         blocks = [[kind(width, **options) for _ in range(rule.fields)] for _ in range(count)]
         if unit == 0:  # the very first function of the network follows the stem's normalization
-            blocks[0][0] = kind(width, **options, **{"activate" if self._strided else "first_norm": False})
+            blocks[0][0] = kind(width, **options, **{"activate" if self.strided else "first_norm": False})
         return blocks
 
     def _transition(self, rule: Scheme, old: int, new: int, h: float) -> nn.Module:
         """What leads from one width to the next."""
-        if not self._strided:
+        if not self.strided:
             return Downsample(old, new, rule.fields)
         kind = StridedCoupling if rule.fields == 2 else StridedResidual
         return kind(old, new, h, activation=self.activation, normalization=self.normalization)
@@ -248,11 +316,6 @@ class Network(nn.Module):
         nn.init.zeros_(self.fc.bias)
 
     @property
-    def scheme(self) -> Scheme:
-        """The rule of a step."""
-        return self.stages[0].scheme
-
-    @property
     def h(self) -> float:
         """Step size of all stages; may be set at any time."""
         return self.stages[0].h
@@ -264,55 +327,6 @@ class Network(nn.Module):
         for m in self.transitions:
             if not isinstance(m, Downsample):
                 m.h = self.stages[0].h
-
-    @property
-    def c(self) -> float | tuple[float, ...] | None:
-        """Present momentum: one number, or one for each block; None of another scheme. May be set at any time."""
-        if not isinstance(self.scheme, Momentum):
-            return None
-        values = [s.scheme.c for s in self.stages]
-        return values[0] if isinstance(values[0], float) else tuple(c for of_stage in values for c in of_stage)
-
-    @c.setter
-    def c(self, value: float | Sequence[float]) -> None:
-        if self.c is None:
-            raise ValueError(f"c = {value!r} belongs to scheme 'momentum', not to '{self.scheme.name}'")
-        for stage, c in zip(self.stages, _split(value, [len(s.blocks) for s in self.stages]), strict=True):
-            stage.scheme.c = c
-
-    @property
-    def memory(self) -> str:
-        """How activations are kept: "reversible" or "stored"; may be set at any time."""
-        return self.stages[0].memory
-
-    @memory.setter
-    def memory(self, value: str) -> None:
-        for stage in self.stages:
-            stage.memory = value
-
-    @property
-    def arithmetic(self) -> str:
-        """How states are held: "float" or "exact"; may be set at any time."""
-        return self.stages[0].arithmetic
-
-    @arithmetic.setter
-    def arithmetic(self, value: str) -> None:
-        for stage in self.stages:
-            stage.arithmetic = value
-
-    @property
-    def store_last(self) -> int:
-        """Number of blocks, counted from the end of the network, whose activations are kept."""
-        return self._store_last
-
-    @store_last.setter
-    def store_last(self, value: int) -> None:
-        self.stages[-1].store_last = value  # refuses what is no number of blocks
-        left = value
-        for stage in reversed(self.stages):
-            stage.store_last = min(left, len(stage.blocks))
-            left = max(left - len(stage.blocks) - self._strided, 0)  # a strided block is stored anyway
-        self._store_last = value
 
     def check_images(self, x: Tensor) -> None:
         """Refuse a batch that the network cannot take.
@@ -357,7 +371,7 @@ class Network(nn.Module):
         out = []
         for unit, stage in enumerate(self.stages):
             # Where pooling comes after it, the last block of a stage is the first one of the next unit.
-            carries = not self._strided and unit < len(self.stages) - 1
+            carries = not self.strided and unit < len(self.stages) - 1
             blocks = stage.blocks[: len(stage.blocks) - carries]
             for functions in zip(*blocks, strict=True):
                 out += [list(ks) for ks in zip(*(f.kernels() for f in functions), strict=True)]
@@ -439,7 +453,7 @@ class Network(nn.Module):
 LEARN = ("no", "shared", "layer")
 
 
-def _options(rule: Scheme, c: float | Sequence[float] | None, start: str | None, learn_c: str) -> dict:
+def scheme_options(rule: Scheme, c: float | Sequence[float] | None, start: str | None, learn_c: str) -> dict:
     """The arguments of the scheme beside h.
 
     Raises:
@@ -479,7 +493,7 @@ def _split(c: float | Sequence[float], counts: Sequence[int]) -> list[float | Se
     return [c[end - n : end] for end, n in zip(ends, counts)]
 
 
-def _undisturbed(wanted: bool):
+def undisturbed(wanted: bool):
     """Inside, random numbers drawn leave no trace in the global generators, if wanted."""
     device = torch.get_default_device()
     return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [], enabled=wanted)

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from .errors import ImageError
 from .fields import ACTIVATIONS, BranchField, Convolution, Field, batch_norm, choose, init_kernel
-from .networks import FIELDS, Downsample, _check_units, _undisturbed
+from .networks import FIELDS, Downsample, _check_units, undisturbed
 from .schemes import SCHEMES, Scheme
 from .stage import Stage
 
@@ -111,7 +111,7 @@ class SegmentationNetwork(nn.Module):
         # the rounding error of a rebuilt state decides on the slope.
         branches = kind is BranchField
         first = [{"activate": False} if branches else {"first_norm": level > 0} for level in range(len(units))]
-        with _undisturbed(seed is not None):
+        with undisturbed(seed is not None):
             self.stem = nn.Conv2d(in_channels, widths[0], 3, stride=2, padding=1, bias=False)
             self.stem_norm = batch_norm(nn.BatchNorm2d, widths[0])
             self.down = nn.ModuleList(stage(level, first[level]) for level in range(len(units)))

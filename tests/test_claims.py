@@ -175,6 +175,15 @@ def norms(symplectic: float, euler: float) -> dict:
     return measured("jacobian-norm-seed0", symplectic=[{"smallest": symplectic}], euler=[{"largest": euler}])
 
 
+def depth_101(cifar10: tuple[float, float], cifar100: tuple[float, float]) -> dict:
+    """Accuracies of the plain network and of both momentum forms, three seeds each."""
+    made = {}
+    for data, (plain, momentum) in (("cifar10", cifar10), ("cifar100", cifar100)):
+        for kind, percent in (("resnet-101", plain), ("momentum-101", momentum), ("momentum-101-field", momentum)):
+            made |= training(*around(percent), stem=f"{kind}-{data}")
+    return made
+
+
 def smoothness(off: tuple[float, float], strong: tuple[float, float]) -> dict:
     made = {}
     for key, (change, percent) in (("off", off), ("strong", strong)):
@@ -256,6 +265,9 @@ CASES = [
     (24, FAILED, lambda: remainders(3, 20)),
     (25, REPRODUCED, lambda: remainders(0, 30, 0.7)),
     (25, FAILED, lambda: remainders(0, 30, 1e-6)),
+    (27, REPRODUCED, lambda: depth_101((95.15, 95.18), (80, 70))),
+    (27, PARTLY, lambda: depth_101((95.15, 95.18), (70, 80))),
+    (27, FAILED, lambda: depth_101((95, 85), (70, 80))),
     (28, REPRODUCED, lambda: multilevel(0.43, 92.9, 0.1)),
     (28, PARTLY, lambda: multilevel(0.43, 91.0, 0.1)),
     (28, FAILED, lambda: multilevel(0.1, 91.0, -0.1)),

@@ -215,7 +215,7 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         27, _MOMENTUM, "Depth 101, momentum against ResNet, 10 seeds", "accuracy on CIFAR-10 and CIFAR-100",
         "95.1 to 95.2 % each; 76.4 against 76.9 %", ("V",), f"{_SANDER}, table 2",
-        rules.nothing("CIFAR-10: momentum − ResNet, points", "CIFAR-100: momentum − ResNet, points"),
+        rules.depth_101,
     ),
     Claim(
         28, _LEVELS, "2-2-2 → 4-4-4 → 8-8-8 at epochs 60, 110 of 160", "time and error against the full model",

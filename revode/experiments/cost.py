@@ -32,6 +32,8 @@ def multiplications(model: str, side: int) -> int:
         side: Of the image, pixels.
     """
     spec, total = MODELS[model], 0
+    if spec.block:
+        raise ValueError(f"model = {model!r} is counted otherwise: its blocks are those of torchvision")
     total += 27 * spec.widths[0] * side**2
     for unit, (blocks, width) in enumerate(zip(spec.units, spec.widths, strict=True)):
         part = width // 2 if spec.scheme in ("hamiltonian", "revnet") else width

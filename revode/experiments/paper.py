@@ -35,12 +35,29 @@ def _full(model: str, data: str, side: int) -> list[Run]:
 
 def _table(data: str, side: int) -> tuple[Run, ...]:
     """The full protocol of every network of which Chang et al. print an accuracy, in the order of :data:`MODELS`."""
-    names = [n for n, spec in MODELS.items() if data in spec.accuracy and _OTHER not in spec.sources["accuracy"].text]
+    table = {n: s for n, s in MODELS.items() if data in s.accuracy and not s.block}
+    names = [n for n, spec in table.items() if _OTHER not in spec.sources["accuracy"].text]
     return tuple(run for name in names for run in _full(name, data, side))
 
 
 def _reduced(name: str, model: str, seed: int = 0, minutes: float = 68, **more) -> Run:
     return Run(name, "train", {"model": model} | REDUCED | more, seed, cpu_minutes=minutes)
+
+
+SMALL = ("cifar10", "cifar100")
+
+#: Networks of 101 layers by the name of their runs: the momentum form from rest, and from f, and the plain one.
+MOMENTUM_101 = {
+    "momentum-101": {"model": "torchvision-momentum-101-cifar"},
+    "momentum-101-field": {"model": "torchvision-momentum-101-cifar", "start": "field"},
+    "resnet-101": {"model": "torchvision-resnet-101-cifar"},
+}
+
+
+def _momentum_101(data: str, kind: str, seed: int) -> Run:
+    recipe = MODELS["torchvision-resnet-101-cifar"].recipe
+    minutes = long_minutes(RESNET_101_CIFAR, recipe.steps * recipe.batch_size)
+    return Run(f"{kind}-{data}-seed{seed}", "train", MOMENTUM_101[kind] | {"data": data}, seed, gpu_minutes=minutes)
 
 
 EXPERIMENTS = (
@@ -105,10 +122,8 @@ EXPERIMENTS = (
         "momentum-101",
         "Depth 101 on CIFAR-10 and -100: momentum (from rest, and from f) and ResNet, 10 seeds",
         (27,),
-        Source("V", "Sander et al. 2021 (arXiv 2102.07870), table 2"),
-        (),
-        needs="a run of torchvision's networks by the recipe of that paper, 220 epochs",
-        gpu_minutes=long_minutes(RESNET_101_CIFAR, 220 * 50_000, 60),
+        Source("V", "Sander et al. 2021 (arXiv 2102.07870), table 2; recipe from the released code"),
+        tuple(_momentum_101(data, kind, seed) for data in SMALL for seed in range(10) for kind in MOMENTUM_101),
     ),
     Experiment(
         "imagenet-momentum",

@@ -351,6 +351,20 @@ def half_exact(records: Records) -> list[Check]:
     return [within(what, ratio, 0.1, 10, files, "of one order: 0.1 to 10")]
 
 
+def depth_101(records: Records) -> list[Check]:
+    """Claim 27: no difference on CIFAR-10, the plain network above on CIFAR-100."""
+    out = []
+    for data, label in (("cifar10", "CIFAR-10"), ("cifar100", "CIFAR-100")):
+        plain, some = accuracies(records, seeds(f"resnet-101-{data}", 10))
+        for kind, start in (("momentum-101", "from rest"), ("momentum-101-field", "from f")):
+            momentum, more = accuracies(records, seeds(f"{kind}-{data}", 10))
+            if data == "cifar10":
+                out.append(alike(f"{label}: momentum {start} − ResNet, points", momentum, plain, more + some))
+            else:
+                out.append(above(f"{label}: ResNet − momentum {start}, points", plain, momentum, some + more))
+    return out
+
+
 def other_c(records: Records) -> list[Check]:
     """Claim 26: short trainings of a small network stand beside it."""
     out = [Check(f"depth 101, c = {a} → {b}, points lost", "2.6" if a == 0 else "1.3") for a, b in ((0, 1), (1, 0))]

@@ -53,8 +53,10 @@ class TrainConfig:
         subset_seed: Seed that chooses the subset.
         image_size: Side of the images, to which they are averaged or interpolated when they are loaded; None leaves
             them as they are. Random crops shift by up to an eighth of it.
-        init: Weights to begin with: a name known to :func:`revode.load_trained`, or the folder of a run, seen from the
-            folder that ``out`` is in. None draws new ones.
+        init: Weights to begin with: a name known to :func:`revode.load_trained`, the folder of a run, or a file of
+            weights that ends in .pth or .pt, for fine-tuning (:func:`revode.load_checkpoint`: another number of classes
+            is no obstacle). Folder and file are seen from the folder that ``out`` is in, a file also from here. None
+            draws new ones.
         prolongation: How 3x3 kernels of ``init`` move to this run's resolution if its images had another,
             "constant" or "bilinear" (:mod:`revode.multiscale`); None leaves them. Running statistics are then estimated
             anew, from ten batches.
@@ -196,6 +198,13 @@ class TrainConfig:
         units = self.units or MODELS[self.model].units
         if self.refine != "off" and min(units) < 2:
             raise ValueError(f"units = {units} must hold 2 or more blocks each for refine = {self.refine!r}")
+        if MODELS[self.model].block:
+            for name in ("smoothness", "prolongation", "refine"):
+                if (value := getattr(self, name)) not in (None, 0.0, "off"):
+                    raise ValueError(
+                        f"{name} = {value!r} is not for {self.model}: the blocks of torchvision are no steps of one "
+                        "shape, so leave it out, or take another network of `revode models`"
+                    )
         for name in ("out", "data_root", "init"):
             if (value := getattr(self, name)) is not None:
                 self._set(name, os.fspath(value))

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..stage import Stage
+from ..networks import StageOptions
 
 
-def first_not_finite(network: nn.Module, loss: Callable[[], Tensor]) -> str | None:
+def first_not_finite(network: StageOptions, loss: Callable[[], Tensor]) -> str | None:
     """Where the first value that is not finite appears, by one more pass with stored activations.
 
     Looked at in the order in which they are computed: parameters, the modules' outputs (a module's parts come before
@@ -44,7 +44,7 @@ def first_not_finite(network: nn.Module, loss: Callable[[], Tensor]) -> str | No
         return hook
 
     hooks = [m.register_forward_hook(watch(name)) for name, m in network.named_modules() if name]
-    stages = [(m, m.memory) for m in network.modules() if isinstance(m, Stage)]
+    stages = [(m, m.memory) for m in network.stages]
     buffers = [(b, b.clone()) for b in network.buffers()]
     try:
         for stage, _ in stages:

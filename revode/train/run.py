@@ -23,6 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from .. import checkpoint, data, multiscale, results
 from .. import shear as primitive
+from ..convert import load_checkpoint
 from ..errors import (
     CheckpointError,
     FixedPointRangeError,
@@ -48,6 +49,9 @@ def _finite(number: float) -> float | None:
 def _text(number: float | None) -> str:
     return "not finite" if number is None else f"{number:.4f}"
 
+
+#: How files of weights end that a run may begin with.
+WEIGHTS = (".pth", ".pt")
 
 #: Settings that may differ when a run is resumed: they say where things are and when they are saved, not what they are.
 FREE = frozenset({"out", "data_root", "checkpoint_every", "checkpoint_seconds", "limit_seconds"})
@@ -255,13 +259,23 @@ class Run:
         self.save()  # from here on the run can be killed at any moment, and resumed
 
     def begin_with(self, init: str) -> None:
-        """The weights of another run, or bundled ones, for this run's resolution.
+        """The weights of another run, bundled ones, or a file's; the first two for this run's resolution.
 
         Raises:
             CheckpointError: there are no such weights, or they do not fit the network.
             ValueError: the two resolutions are not whole multiples of each other.
         """
         folder, size = self.out.parent / init, self.images["size"]
+        if folder.suffix in WEIGHTS:
+            if self.config.prolongation:
+                raise ValueError(
+                    f"prolongation = {self.config.prolongation!r} needs the resolution that init was trained at, which "
+                    f"a file ({init}) does not tell; leave it out"
+                )
+            new = load_checkpoint(self.network, folder if folder.exists() else init)
+            if new and not self.quiet:
+                print(f"{init}: all weights but {', '.join(new)}, which are new", file=sys.stderr)
+            return
         there = (folder / CHECKPOINT).exists() or checkpoint.backup(folder / CHECKPOINT).exists()
         other = load_network(folder) if there else load_trained(init)
         old = other.meta.get("size", MODELS[other.name].image_size)
