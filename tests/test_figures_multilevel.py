@@ -38,8 +38,9 @@ def test_errors_over_cost():
         curve = [{"step": k, "blocks": b, "test_accuracy": accuracy} for k, b in enumerate(blocks, 1)]
         return {"name": f"multilevel-resnet-{kind}-seed0", "settings": {"steps": 2, "milestones": (1,)}, "curve": curve}
 
-    drawn = figures.error_over_cost([record("copy", [6, 12], 0.75), record("full", [12, 12], 0.8)])
-    assert "doubled, copies 25.0 %; 8-8-8 throughout 20.0 %" in drawn.alt
+    full = [record("full", [12, 12], 0.8), record("full-h1", [12, 12], 0.6)]
+    drawn = figures.error_over_cost([record("copy", [6, 12], 0.75), *full])
+    assert "doubled, copies 25.0 %; 8-8-8 throughout 20.0 %; 8-8-8 throughout, h = 1 40.0 %" in drawn.alt
     assert "none has been run yet" in str(figures.error_over_cost([]).rows)
 
 

@@ -18,6 +18,7 @@ from .drawing import COLORS, LINE, SOFT, Drawing, Table, axes, beside, line, sho
 KINDS = {
     "copy": ("hamiltonian", "doubled, copies"),
     "linear": ("midpoint", "doubled, linear"),
+    "full-h1": ("leapfrog", "8-8-8 throughout, h = 1"),  # before "full", which its name holds too
     "full": ("euler", "8-8-8 throughout"),
     "shallow": ("revnet", "2-2-2 throughout"),
 }
