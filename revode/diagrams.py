@@ -219,8 +219,10 @@ def network(name: str) -> Drawing:
         name: Name in :data:`revode.MODELS`.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a network of torchvision.
     """
+    if name in MODELS and MODELS[name].block:
+        raise ValueError(f"name = {name!r} is built of torchvision's blocks, which this diagram does not know")
     with torch.device("meta"):
         net = build(name)
     ink = f"var(--rv-{MODELS[name].scheme}, {COLORS[MODELS[name].scheme]})"

@@ -163,3 +163,8 @@ def test_source_is_the_code_without_docstrings():
 def test_unknown_names_are_refused(draw):
     with pytest.raises(ValueError, match="name = 'nothing' must be one of"):
         draw("nothing")
+
+
+def test_networks_of_torchvision_are_refused():
+    with pytest.raises(ValueError, match="'torchvision-resnet-18' is built of torchvision's blocks"):
+        diagrams.network("torchvision-resnet-18")

@@ -86,6 +86,8 @@ def test_counted_work_is_that_of_the_operations():
             with FlopCounterMode(display=False) as counter:
                 network(torch.empty(1, 3, 32, 32))
         assert cost.multiplications(name, 32) == pytest.approx(counter.get_total_flops() / 2, rel=0.15)
+    with pytest.raises(ValueError, match="model = 'torchvision-resnet-18' is counted otherwise"):
+        cost.multiplications("torchvision-resnet-18", 32)
 
 
 # --- commands -------------------------------------------------------------------------------------------------
