@@ -134,13 +134,18 @@ def _stages(model: Network | Stage, interpolation: str) -> Iterator[tuple[str, S
     if isinstance(model, Stage):
         yield "blocks.", model, _places(model, linear)
         return
+    if not isinstance(model, Network):
+        raise ValueError(
+            f"model is a {type(model).__name__}, whose blocks are no steps in time that could be halved; give a Network "
+            "or a Stage"
+        )
     if min(model.units) < 2:
         raise ValueError(
             f"units = {model.units} must hold 2 or more blocks each: a unit's second block is what follows its first"
         )
     for unit, stage in enumerate(model.stages):
         # Where pooling comes after it, the last block of a stage is the first one of the next unit.
-        carries = not model._strided and unit < len(model.units) - 1
+        carries = not model.strided and unit < len(model.units) - 1
         yield f"stages.{unit}.blocks.", stage, _places(stage, linear, first=unit == 0, lead=unit > 0, tail=carries)
 
 

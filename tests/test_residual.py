@@ -8,6 +8,7 @@ import torch
 from revode import train
 from revode.errors import CheckpointError
 from revode.models import MODELS, build
+from revode.multilevel import refine
 from revode.networks import Network
 from revode.train.diagnosis import first_not_finite
 
@@ -184,6 +185,11 @@ def test_a_file_of_another_network_is_refused(tmp_path):
             train.TrainConfig("hamiltonian-74", data="sample", init="other.pth", prolongation="constant",
                               out=str(tmp_path / "third"), steps=1, batch=2), quiet=True,
         )  # fmt: skip
+
+
+def test_refinement_wants_steps_in_time():
+    with pytest.raises(ValueError, match="model is a TorchvisionNetwork, whose blocks are no steps in time"):
+        refine(small())
 
 
 @pytest.mark.parametrize(
