@@ -55,7 +55,7 @@ def refine(model: Network | Stage, interpolation: str = "copy") -> Network | Sta
         rather than copied.
 
     Raises:
-        ValueError: for another interpolation, or a network with a unit of one block.
+        ValueError: for another interpolation, a network with a unit of one block, or one of torchvision.
 
     Source: copies as in Chang et al. 2018 (arXiv 1710.10348), where nothing is said of strided blocks; linear
     interpolation as in Haber et al. 2017 (arXiv 1703.02009).
@@ -136,8 +136,8 @@ def _stages(model: Network | Stage, interpolation: str) -> Iterator[tuple[str, S
         return
     if not isinstance(model, Network):
         raise ValueError(
-            f"model is a {type(model).__name__}, whose blocks are no steps in time that could be halved; give a Network "
-            "or a Stage"
+            f"model is a {type(model).__name__}, whose blocks are no steps in time that could be halved; give a "
+            "Network or a Stage"
         )
     if min(model.units) < 2:
         raise ValueError(
