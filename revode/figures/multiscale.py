@@ -107,7 +107,7 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _not_yet(what: str) -> Table:
-    return table(("status",), [("not yet run",)], f"There is no result file yet of {what}: see `revode experiments`.")
+    return table(("status",), [("not yet run",)], f"There is no result file yet of {what}: the command revode experiments lists it.")
 
 
 def _found(name: str) -> dict | None:
