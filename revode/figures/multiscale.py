@@ -107,7 +107,8 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _not_yet(what: str) -> Table:
-    return table(("status",), [("not yet run",)], f"There is no result file yet of {what}: the command revode experiments lists it.")
+    said = f"There is no result file yet of {what}: the command revode experiments lists it."
+    return table(("status",), [("not yet run",)], said)
 
 
 def _found(name: str) -> dict | None:
