@@ -115,6 +115,9 @@ def test_the_protocol_is_that_of_the_files(bundle):
     after = {row[0]: row for row in figures.few_labels_protocol().rows}
     assert (before["precision"][3], after["precision"][3]) == ("float32", "increments in bfloat16, state in float32")
     assert "Hamiltonian 1,269,130, ResNet 5,825,754" in after["parameters"][3]
+    assert after["running statistics"][3] == "of training"
+    stl10 = {row[0]: row[3] for row in figures.few_labels_protocol("stl10-subset").rows}
+    assert stl10["running statistics"] == "estimated anew from 10 batches"
     assert {row[2] for row in after.values()} <= {"V", "code", "unverified", "–"}
 
 

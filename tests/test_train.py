@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from revode import checkpoint, cli, data, models, results, train
+from revode import checkpoint, cli, data, models, multiscale, results, train
 from revode.errors import CheckpointError, TrainingError
 
 from .training import RECIPE, TINY, lines, same, timeless, tiny, weights
@@ -712,3 +712,19 @@ def test_the_number_of_threads_is_written_down(tiny):
 def test_every_setting_has_a_line_of_help():
     known = train.command._descriptions()
     assert all(known.get(f.name) for f in dataclasses.fields(train.TrainConfig))
+
+
+def test_running_statistics_are_estimated_anew_before_the_last_evaluation(tiny):
+    kept, anew = tiny("kept", eval_every=2), tiny("anew", eval_every=2, statistics=2)
+    curves = [fit(c)["curve"] for c in (kept, anew)]
+    same_until_the_end = [timeless(curve[:1]) for curve in curves]
+    assert same_until_the_end[0] == same_until_the_end[1]
+    assert curves[0][-1]["test_loss"] != curves[1][-1]["test_loss"]
+    a, b = (train.load_network(c.out) for c in (kept, anew))
+    assert same(*(dict(n.named_parameters()) for n in (a, b))), "only the statistics differ"
+    images = data.load("sample", "train")
+    batch = anew.resolved(len(images)).batch
+    batches = data.Batches(images, batch, anew.seed, mean=a.meta["mean"], std=a.meta["std"])
+    multiscale.estimate_statistics(a, [batches[k][0] for k in range(2)])
+    for (name, x), y in zip(a.named_buffers(), b.buffers(), strict=True):
+        assert torch.allclose(x.float(), y.float(), rtol=1e-3, atol=1e-5), (name, x, y)

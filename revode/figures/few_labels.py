@@ -252,6 +252,8 @@ def few_labels_protocol(data: str = "cifar10") -> Table:
         ("rate, cuts", f"{recipe.lr:g}, cut at epochs {', '.join(f'{e:g}' for e in recipe.milestone_epochs)}",
          status["recipe"], f"{ours.lr:g}, cut after steps {', '.join(f'{m:,}' for m in ours.milestones)}"),
         ("precision", "float32", "unverified", precision),
+        ("running statistics", "of training", "unverified",
+         f"estimated anew from {ours.statistics} batches" if ours.statistics else "of training"),
         ("repetitions", "not known", "–", f"{len(few.SEEDS)} seeds: images, weights and order"),
     ]  # fmt: skip
     return table(
@@ -279,7 +281,7 @@ def few_labels_precision() -> Table:
 
 
 def few_labels_cost() -> Table:
-    """What has been run of each of the five experiments with few labels, and what the rest would take."""
+    """What has been run of each of the experiments with few labels, and what the rest would take."""
     records, rows = finished(), []
     for e in few.EXPERIMENTS:
         found = registry.status(e, records)

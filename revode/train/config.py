@@ -97,6 +97,9 @@ class TrainConfig:
             kernel. A resumed run then repeats up to rounding, not bit for bit. On the CPU, SGD in one kernel alone.
         eval_every: Steps between evaluations; there is one more at the end, on all test images.
         eval_images: Number of test images, the first ones, of an evaluation before the end.
+        statistics: Number of training batches from which the running statistics of batch normalization are estimated
+            anew before the last evaluation (:func:`revode.multiscale.estimate_statistics`); 0 keeps those of training,
+            a mean over about the last hundred steps, which after few steps still remembers the beginning.
         checkpoint_every: Steps between checkpoints.
         checkpoint_seconds: Seconds after which there is a checkpoint in any case.
         limit_seconds: Stop with a checkpoint after this time; the run is unfinished and can be resumed.
@@ -145,6 +148,7 @@ class TrainConfig:
     fast: bool = False
     eval_every: int = 250
     eval_images: int = 2000
+    statistics: int = 0
     checkpoint_every: int = 250
     checkpoint_seconds: float = 300.0
     limit_seconds: float | None = None
@@ -173,7 +177,7 @@ class TrainConfig:
         ):
             if (value := getattr(self, name)) is not None:
                 self._set(name, whole(name, value, 1))
-        for name in ("subset_seed", "seed", "store_last"):
+        for name in ("subset_seed", "seed", "store_last", "statistics"):
             self._set(name, whole(name, getattr(self, name), 0))
         for name, above in (("epochs", True), ("lr", True), ("lr_factor", True), ("checkpoint_seconds", True),
                             ("lr_min", False), ("weight_decay", False), ("smoothness", False), ("momentum", False),

@@ -670,6 +670,9 @@ class Run:
             "images_per_second": round(speed, 1),
             "seconds": round(self.seconds, 1),
         }
+        if images is None and self.config.statistics and self.config.normalization == "batch":
+            batches = (self.batch(k)[0] for k in range(self.config.statistics))
+            multiscale.estimate_statistics(self.network, batches)
         tested = [self.evaluate(images) if self.main else None]
         if self.world > 1:
             dist.broadcast_object_list(tested)
