@@ -146,16 +146,13 @@ def to_momentum(
     return model
 
 
-def convert(model: nn.Module, options: dict, **of_stages) -> list[MomentumLayer]:
+def convert(model: nn.Module, options: dict, **of_stages) -> None:
     """Turn the rows of residual blocks inside a model into their momentum form, in place.
 
     Args:
         model: The network.
         options: Arguments of :class:`revode.schemes.Momentum` beside h.
         of_stages: Arguments of :class:`revode.stage.Stage`.
-
-    Returns:
-        The new layers, in the model's order.
 
     Raises:
         ConversionError: as of :func:`to_momentum`.
@@ -180,13 +177,11 @@ def convert(model: nn.Module, options: dict, **of_stages) -> list[MomentumLayer]
                 f"{type(model).__name__}: in '{name}' a block changes the shape behind one that keeps it; split the "
                 "nn.Sequential there"
             )
-    layers, counts = [], [sum(map(_keeps_shape, blocks)) for *_, blocks in rows]
+    counts = [sum(map(_keeps_shape, blocks)) for *_, blocks in rows]
     for (parent, name, blocks), scheme in zip(rows, stage_schemes(Momentum, 1.0, options, counts), strict=True):
         layer = MomentumLayer(blocks, scheme.to(next(blocks[0].parameters())), **of_stages)
         layer.training = scheme.training = parent.training
         setattr(parent, name, layer)
-        layers.append(layer)
-    return layers
 
 
 def load_checkpoint(model: nn.Module, file: str | os.PathLike[str]) -> list[str]:

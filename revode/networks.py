@@ -175,6 +175,15 @@ class StageOptions:
             left = max(left - len(stage.blocks) - self.strided, 0)  # a strided block is stored anyway
         self._store_last = value
 
+    @property
+    def _options(self) -> dict:
+        """The settings that only some schemes have."""
+        start = {"start": self.scheme.start_rule} if hasattr(self.scheme, "STARTS") else {}
+        if not isinstance(self.scheme, Momentum):
+            return start
+        r = self.scheme.r
+        return start | {"c": self.c, "learn_c": "no" if r is None else "layer" if r.dim() else "shared"}
+
 
 class Network(StageOptions, nn.Module):
     """A residual network for images that integrates a differential equation by one of the schemes.
@@ -423,15 +432,6 @@ class Network(StageOptions, nn.Module):
             "seed": self._seed,
             "activation": self.activation,
         }  # fmt: skip
-
-    @property
-    def _options(self) -> dict:
-        """The settings that only some schemes have."""
-        start = {"start": self.scheme.start_rule} if hasattr(self.scheme, "STARTS") else {}
-        if not isinstance(self.scheme, Momentum):
-            return start
-        r = self.scheme.r
-        return start | {"c": self.c, "learn_c": "no" if r is None else "layer" if r.dim() else "shared"}
 
     def summary(self) -> str:
         """One line: scheme, units, channels, step size and how it was chosen, memory, parameters."""

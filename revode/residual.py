@@ -98,7 +98,7 @@ class TorchvisionNetwork(StageOptions, ResNet):
         self.units, self.num_classes, self.normalization = tuple(units), num_classes, normalization
         self.name: str | None = None
         self.stability = None
-        self._seed, self._learn_c, self._rule = seed, learn_c, rule
+        self._seed, self._rule = seed, rule
         if scheme == "momentum":
             convert(self, options, memory=memory, arithmetic=arithmetic, verify=verify)
         self.store_last = store_last
@@ -130,8 +130,7 @@ class TorchvisionNetwork(StageOptions, ResNet):
     @property
     def settings(self) -> dict:
         """Arguments of :func:`revode.build` that make a network of the same form."""
-        momentum = {"c": self.c, "start": self.scheme.start_rule, "learn_c": self._learn_c} if self.stages else {}
-        return {
+        return self._options | {
             "name": self.name,
             "units": self.units,
             "num_classes": self.num_classes,
@@ -139,4 +138,4 @@ class TorchvisionNetwork(StageOptions, ResNet):
             "store_last": self.store_last,
             "arithmetic": self.arithmetic,
             "seed": self._seed,
-        } | momentum
+        }

@@ -44,8 +44,6 @@ def _reduced(name: str, model: str, seed: int = 0, minutes: float = 68, **more) 
     return Run(name, "train", {"model": model} | REDUCED | more, seed, cpu_minutes=minutes)
 
 
-SMALL = ("cifar10", "cifar100")
-
 #: Networks of 101 layers by the name of their runs: the momentum form from rest, and from f, and the plain one.
 MOMENTUM_101 = {
     "momentum-101": {"model": "torchvision-momentum-101-cifar"},
@@ -123,7 +121,12 @@ EXPERIMENTS = (
         "Depth 101 on CIFAR-10 and -100: momentum (from rest, and from f) and ResNet, 10 seeds",
         (27,),
         Source("V", "Sander et al. 2021 (arXiv 2102.07870), table 2; recipe from the released code"),
-        tuple(_momentum_101(data, kind, seed) for data in SMALL for seed in range(10) for kind in MOMENTUM_101),
+        tuple(
+            _momentum_101(data, kind, seed)
+            for data in ("cifar10", "cifar100")
+            for seed in range(10)
+            for kind in MOMENTUM_101
+        ),
     ),
     Experiment(
         "imagenet-momentum",
